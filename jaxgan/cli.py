@@ -1,0 +1,102 @@
+"""What all doors share: flags parsed by one library, and every mistake of the user told in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import tyro
+
+from jaxgan.config import InputError
+
+T = TypeVar("T")
+
+_BOX = "╭╮╰╯│─"
+
+
+def parse(kind: type[T], arguments: Sequence[str], *, usage: str, description: str, default: T | None = None) -> T:
+    """Reads arguments into a dataclass whose fields are the flags, or prints `--help` and exits.
+
+    Raises:
+        InputError: An argument is unknown, missing or of the wrong type.
+    """
+    program = f"python -m jaxgan.{usage}"
+    with _one_line_errors(f"python -m jaxgan.{usage.split(maxsplit=1)[0]} --help"):
+        if default is None:
+            return tyro.cli(kind, prog=program, description=description, args=arguments)
+        return tyro.cli(kind, prog=program, description=description, args=arguments, default=default)
+
+
+def parse_some(kind: type[T], arguments: Sequence[str], *, usage: str) -> T:
+    """Reads the flags that are fields of `kind` and passes over all others, `--help` among them."""
+    with _one_line_errors(f"python -m jaxgan.{usage} --help"):
+        return tyro.cli(kind, args=arguments, return_unknown_args=True, add_help=False)[0]
+
+
+@contextlib.contextmanager
+def _one_line_errors(help_command: str) -> Iterator[None]:
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            yield
+    except SystemExit as end:
+        if end.code in (0, None):
+            raise
+        raise InputError(f"{_one_line(errors.getvalue())} (see {help_command})") from None
+
+
+def _one_line(box: str) -> str:
+    """The message of tyro's box, with its first suggestion."""
+    sections: list[list[str]] = [[]]
+    for line in box.splitlines()[1:]:
+        text = line.strip(_BOX + " ")
+        if text:
+            sections[-1].append(text)
+        elif "─" in line:
+            sections.append([])
+    message = " ".join(sections[0])
+    for section in sections[1:]:
+        if section and section[0].startswith("Perhaps you meant") and len(section) > 1:
+            message += f"; did you mean {section[1].split()[0]}?"
+    return message
+
+
+def check_device() -> None:
+    """Raises InputError where JAX has no device, as when JAX_PLATFORMS names one that is not there."""
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # Which of them depends on the name.
+        wanted = os.environ.get("JAX_PLATFORMS", "")
+        raise InputError(f"JAX_PLATFORMS={wanted} names no device that is here: unset it, or set it to cpu") from error
+
+
+def run(main: Callable[[Sequence[str]], int]) -> None:
+    """Runs a door and exits: 0 done, 2 the input was wrong, 130 interrupted; no traceback for a user's mistake."""
+    try:
+        code = main(sys.argv[1:])
+    except InputError as error:
+        code = _complain(str(error))
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader went away, as `head` does; what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG):
+            raise
+        code = _complain(f"{error.filename or 'writing'}: {error.strerror}")
+    sys.exit(code)
+
+
+def _complain(message: str) -> int:
+    print(f"jaxgan: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,284 @@
+"""What a run is: frozen, hashable dataclasses of plain values. Nothing here calls JAX.
+
+The string under a field is its help text on the command line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+
+class InputError(ValueError):
+    """The user's input is wrong; the message is one line that says what, where and what to do about it."""
+
+
+Activation = Literal["relu", "leaky_relu", "silu", "tanh"]
+Initializer = Literal["glorot_uniform", "he_normal", "lecun_normal"]
+ObjectiveName = Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hinge", "relativistic"]
+DatasetName = Literal["auto", "mnist", "fashion_mnist", "kmnist", "digits"]
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam (Kingma and Ba 2015)."""
+
+    learning_rate: float = 3e-4
+    """Adam's step size, > 0."""
+    b1: float = 0.0
+    """Decay of Adam's first moment, in [0, 1)."""
+    b2: float = 0.99
+    """Decay of Adam's second moment, in [0, 1)."""
+    epsilon: float = 1e-8
+    """Added to the root of Adam's second moment, > 0."""
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The generator: latents -> hidden layers -> image."""
+
+    widths: tuple[int, ...] = (512, 512)
+    """Units of each hidden layer, from the latents to the image."""
+    activation: Activation = "leaky_relu"
+    """Hidden activation."""
+    negative_slope: float = 0.2
+    """Slope of leaky_relu below zero, in [0, 1)."""
+    batch_norm: bool = False
+    """Batch normalisation after each hidden activation (momentum 0.8, epsilon 1e-3)."""
+    initializer: Initializer = "glorot_uniform"
+    """Distribution of the initial kernels; biases start at zero."""
+    output: Literal["sigmoid", "tanh"] = "tanh"
+    """Output activation; real images are scaled to its range: sigmoid [0, 1], tanh [-1, 1]."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The discriminator: image -> hidden layers -> one logit."""
+
+    widths: tuple[int, ...] = (512, 512)
+    """Units of each hidden layer, from the image to the logit."""
+    activation: Activation = "leaky_relu"
+    """Hidden activation."""
+    negative_slope: float = 0.2
+    """Slope of leaky_relu below zero, in [0, 1)."""
+    batch_norm: bool = False
+    """Batch normalisation after each hidden activation (momentum 0.8, epsilon 1e-3); not with penalties."""
+    initializer: Initializer = "glorot_uniform"
+    """Distribution of the initial kernels; biases start at zero."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+
+@dataclass(frozen=True)
+class LatentConfig:
+    """The generator's input."""
+
+    size: int = 100
+    """Numbers in one latent vector."""
+    prior: Literal["normal", "uniform"] = "normal"
+    """Distribution of each number: standard normal, or uniform on [-1, 1]."""
+    shared: bool = False
+    """Use the same latents for the discriminator's and the generator's update of a step."""
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What the players minimise."""
+
+    name: ObjectiveName = "relativistic"
+    """Adversarial loss."""
+    real_label: float = 1.0
+    """One-sided label smoothing: the discriminator's target on real images, in (0, 1]; cross-entropy only."""
+    r1: float = 1.0
+    """Weight (gamma) of the zero-centred gradient penalty on real images; 0 leaves it out."""
+    r2: float = 1.0
+    """Weight (gamma) of the zero-centred gradient penalty on fake images; 0 leaves it out."""
+    gradient_penalty: float = 0.0
+    """Weight (lambda) of the Wasserstein gradient penalty between real and fake; 0 leaves it out."""
+    updates: Literal["joint", "halves"] = "joint"
+    """One discriminator update on real and fake, or two: on batch_size / 2 real, then batch_size / 2 fake images."""
+
+    @property
+    def is_cross_entropy(self) -> bool:
+        """Whether the discriminator's loss is a cross-entropy with labels."""
+        return self.name in ("minimax", "non_saturating")
+
+    @property
+    def sees_differences_only(self) -> bool:
+        """Whether adding a constant to every logit changes nothing, so that D needs no output bias."""
+        return self.name in ("relativistic", "wasserstein")
+
+    @property
+    def has_halves(self) -> bool:
+        """Whether the discriminator's loss is a sum of one term on real and one on fake images."""
+        return self.name != "relativistic"
+
+    @property
+    def has_penalty(self) -> bool:
+        """Whether any gradient penalty is present."""
+        return self.r1 > 0 or self.r2 > 0 or self.gradient_penalty > 0
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the images come from."""
+
+    name: DatasetName = "auto"
+    """Data set; auto is mnist where it can be had, else the embedded digits."""
+    data_dir: Path | None = None
+    """Folder of prepared data sets; by default TFDS's own (TFDS_DATA_DIR or ~/tensorflow_datasets)."""
+    manual_dir: Path | None = None
+    """Folder that holds the original gz files of the data set, taken instead of a download."""
+    holdout: int = 5000
+    """First images of the training split that are held out as the validation split."""
+    order: Literal["epochs", "replacement"] = "epochs"
+    """Order of training images: shuffled epochs, or drawn with replacement."""
+
+
+@dataclass(frozen=True)
+class EveryConfig:
+    """Cadences in steps, counted from step 0; 0 turns one off."""
+
+    log: int = 10
+    """Steps between rows of metrics.jsonl and TensorBoard scalars."""
+    print: int = 1000
+    """Steps between printed lines."""
+    sample: int = 1000
+    """Steps between pictures of samples on fixed latents."""
+    sample_after: bool = False
+    """Draw a picture after the update of its step rather than before it."""
+    grid: int = 8
+    """Rows and columns of a picture of samples."""
+    checkpoint: int = 2000
+    """Steps between checkpoints; the last step always has one."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One training run. Raises InputError, by field, where a value is out of range or a combination has no meaning."""
+
+    seed: int = 0
+    """Seed of every random number of the run."""
+    num_steps: int = 12_000
+    """Length of the run; one step is one discriminator and one generator update."""
+    batch_size: int = 128
+    """Images in a batch."""
+    decay_steps: int = 0
+    """Both learning rates follow a cosine to 3 % over this many steps, then stay there; 0 keeps them constant."""
+    average_decay: float = 0.999
+    """Decay of the exponential moving average of the generator that samples are drawn from; 0 keeps none."""
+    keep: int = 3
+    """Newest checkpoints to keep."""
+    gen: GeneratorConfig = field(default_factory=GeneratorConfig)
+    disc: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    latent: LatentConfig = field(default_factory=LatentConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    every: EveryConfig = field(default_factory=EveryConfig)
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+        _check_combinations(self)
+
+    @property
+    def real_batch_size(self) -> int:
+        """Real images that one step looks at: half a batch where D is updated on each half apart."""
+        return self.batch_size // 2 if self.objective.updates == "halves" else self.batch_size
+
+    @cached_property
+    def structure(self) -> Config:
+        """This config with every value that does not shape the compiled program set to a fixed one.
+
+        It is the static argument of jit: configs of equal structure share one program. The numbers that were
+        taken out are in `TrainState.hyper`.
+        """
+        objective = replace(
+            self.objective,
+            real_label=1.0,
+            r1=float(self.objective.r1 > 0),
+            r2=float(self.objective.r2 > 0),
+            gradient_penalty=float(self.objective.gradient_penalty > 0),
+        )
+        return Config(
+            batch_size=self.batch_size,
+            average_decay=0.5 if self.average_decay > 0 else 0.0,
+            gen=replace(self.gen, optimizer=OptimizerConfig()),
+            disc=replace(self.disc, optimizer=OptimizerConfig()),
+            latent=self.latent,
+            objective=objective,
+            data=DataConfig(order=self.data.order),
+        )
+
+
+def flag(name: str) -> str:
+    """The command-line flag of a config field: `gen.batch_norm` -> `--gen.batch-norm`."""
+    return "--" + name.replace("_", "-")
+
+
+def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields (dotted name, value) of every field of a config that is not a group of fields."""
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if is_dataclass(value):
+            yield from leaves(value, f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}", value
+
+
+_AT_LEAST_ZERO = "decay_steps data.holdout every.log every.print every.sample every.checkpoint"
+_AT_LEAST_ONE = "num_steps batch_size keep latent.size every.grid"
+_WEIGHTS = "objective.r1 objective.r2 objective.gradient_penalty"
+_FRACTIONS = "average_decay gen.negative_slope disc.negative_slope"
+_STEPS_MAX = 2**31 - 2  # `TrainState.step` is an int32, and one past the end must fit.
+
+
+def _check_ranges(config: Config) -> None:
+    ok: dict[str, tuple[str, Any]] = {}
+
+    def rule(names: str, wanted: str, test: Any) -> None:
+        ok.update(dict.fromkeys(names.split(), (wanted, test)))
+
+    rule("seed", f"must be a whole number from 0 to {2**32 - 1}", lambda x: 0 <= x < 2**32)
+    rule(_AT_LEAST_ZERO, f"must be a whole number from 0 to {_STEPS_MAX}", lambda x: 0 <= x <= _STEPS_MAX)
+    rule(_AT_LEAST_ONE, f"must be a whole number from 1 to {_STEPS_MAX}", lambda x: 1 <= x <= _STEPS_MAX)
+    rule(_WEIGHTS, "must be a finite number, 0 or more", lambda x: 0 <= x < math.inf)
+    rule(_FRACTIONS, "must be in [0, 1)", lambda x: 0 <= x < 1)
+    rule("objective.real_label", "must be in (0, 1]", lambda x: 0 < x <= 1)
+    for player in ("gen", "disc"):
+        rule(f"{player}.widths", "must name one or more hidden layers, each of 1 unit or more", _are_widths)
+        rates = f"{player}.optimizer.learning_rate {player}.optimizer.epsilon"
+        rule(rates, "must be a finite number above 0", lambda x: 0 < x < math.inf)
+        rule(f"{player}.optimizer.b1 {player}.optimizer.b2", "must be in [0, 1)", lambda x: 0 <= x < 1)
+    for name, value in leaves(config):
+        wanted, test = ok.get(name, ("", lambda _: True))
+        if not test(value):
+            shown = " ".join(map(str, value)) or "nothing" if isinstance(value, tuple) else value
+            raise InputError(f"{flag(name)} {wanted}, not {shown}")
+
+
+def _are_widths(widths: tuple[int, ...]) -> bool:
+    return len(widths) > 0 and all(width >= 1 for width in widths)
+
+
+def _check_combinations(config: Config) -> None:
+    objective = config.objective
+    if objective.real_label != 1 and not objective.is_cross_entropy:
+        raise InputError(
+            f"--objective.real-label {objective.real_label} smooths the labels of a cross-entropy; "
+            f"--objective.name {objective.name} has none"
+        )
+    if objective.updates == "halves":
+        if not objective.has_halves:
+            raise InputError(f"--objective.updates halves has no meaning with --objective.name {objective.name}")
+        if config.batch_size % 2:
+            raise InputError(f"--batch-size must be even with --objective.updates halves, not {config.batch_size}")
+        if config.latent.shared:
+            raise InputError("--latent.shared needs batches of one size; --objective.updates halves has two")
+        if objective.has_penalty:
+            raise InputError("--objective.updates halves takes no gradient penalty; set r1, r2, gradient-penalty to 0")
+    if objective.has_penalty and config.disc.batch_norm:
+        raise InputError("--disc.batch-norm mixes the images of a batch, so gradient penalties have no meaning with it")

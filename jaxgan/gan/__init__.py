@@ -1,0 +1,1 @@
+"""Pure functions of arrays: networks, objectives, batches, updates. No I/O, clock, globals or printing."""

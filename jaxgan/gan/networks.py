@@ -1,0 +1,122 @@
+"""The two players as Flax modules: multi-layer perceptrons whose image shape comes from the data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from jaxgan.config import Activation, Config, DiscriminatorConfig, GeneratorConfig, Initializer
+
+BATCH_NORM_MOMENTUM = 0.8
+BATCH_NORM_EPSILON = 1e-3
+
+# `jax.nn.initializers.he_normal` truncates its normal; the systems that this reproduces do not.
+INITIALIZERS: dict[Initializer, Callable[..., Array]] = {
+    "glorot_uniform": nn.initializers.glorot_uniform(),
+    "he_normal": nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
+    "lecun_normal": nn.initializers.variance_scaling(1.0, "fan_in", "normal"),
+}
+
+
+class Generator(nn.Module):
+    """Latents -> images in the range of its output activation: sigmoid [0, 1], tanh [-1, 1]."""
+
+    config: GeneratorConfig
+    image_shape: tuple[int, int, int]
+
+    @nn.compact
+    def __call__(self, latents: Float[Array, "batch latent"], *, training: bool) -> Float[Array, "batch h w c"]:
+        """Draws one image a latent; batch norm uses the batch's statistics in training, else the moving averages."""
+        hidden = _hidden_layers(self.config, latents, training=training)
+        # The output kernel is [units, h, w, c], so that parameters alone tell what images they make.
+        output = nn.DenseGeneral(self.image_shape, kernel_init=INITIALIZERS[self.config.initializer], name="output")
+        images = output(hidden)
+        return jnp.tanh(images) if self.config.output == "tanh" else jax.nn.sigmoid(images)
+
+
+class Discriminator(nn.Module):
+    """Images in the generator's range -> logits: positive where it takes an image for real."""
+
+    config: DiscriminatorConfig
+    output_bias: bool
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "batch h w c"], *, training: bool) -> Float[Array, " batch"]:
+        """Judges each image; batch norm uses the batch's statistics in training, else the moving averages."""
+        pixels = images.reshape(images.shape[0], -1)
+        hidden = _hidden_layers(self.config, pixels, training=training)
+        init = INITIALIZERS[self.config.initializer]
+        return nn.Dense(1, use_bias=self.output_bias, kernel_init=init, name="output")(hidden).squeeze(-1)
+
+
+def _hidden_layers(
+    config: GeneratorConfig | DiscriminatorConfig, x: Float[Array, "batch inputs"], *, training: bool
+) -> Float[Array, "batch units"]:
+    """The hidden layers of either player; called inside a compact module, which owns their parameters."""
+    for i, width in enumerate(config.widths):
+        x = nn.Dense(width, kernel_init=INITIALIZERS[config.initializer], name=f"hidden_{i}")(x)
+        x = _activate(config.activation, x, config.negative_slope)
+        if config.batch_norm:
+            x = nn.BatchNorm(
+                use_running_average=not training,
+                momentum=BATCH_NORM_MOMENTUM,
+                epsilon=BATCH_NORM_EPSILON,
+                name=f"batch_norm_{i}",
+            )(x)
+    return x
+
+
+def _activate(name: Activation, x: Float[Array, "batch units"], negative_slope: float) -> Float[Array, "batch units"]:
+    match name:
+        case "relu":
+            return jax.nn.relu(x)
+        case "leaky_relu":
+            return jax.nn.leaky_relu(x, negative_slope)
+        case "silu":
+            return jax.nn.silu(x)
+        case "tanh":
+            return jnp.tanh(x)
+
+
+def generator(config: Config, image_shape: tuple[int, int, int]) -> Generator:
+    """The generator of a config, for images of shape (h, w, c)."""
+    return Generator(config.gen, image_shape)
+
+
+def discriminator(config: Config) -> Discriminator:
+    """The discriminator of a config, without an output bias where the objective cannot see one."""
+    return Discriminator(config.disc, output_bias=not config.objective.sees_differences_only)
+
+
+def image_shape_of(gen_params: PyTree) -> tuple[int, int, int]:
+    """The (h, w, c) of the images that a generator's parameters make."""
+    return gen_params["output"]["bias"].shape
+
+
+def count_parameters(params: PyTree) -> int:
+    """How many numbers a tree of parameters (or of moving statistics) holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def synthesize(
+    config: Config, params: PyTree, stats: PyTree, latents: Float[Array, "batch latent"], *, training: bool
+) -> tuple[Float[Array, "batch h w c"], PyTree]:
+    """G's images of latents, in the range of its output activation, and its moving averages after them."""
+    return _apply(generator(config, image_shape_of(params)), params, stats, latents, training=training)
+
+
+def judge(
+    config: Config, params: PyTree, stats: PyTree, images: Float[Array, "batch h w c"], *, training: bool
+) -> tuple[Float[Array, " batch"], PyTree]:
+    """D's logits of images in the range of G's output activation, and its moving averages after them."""
+    return _apply(discriminator(config), params, stats, images, training=training)
+
+
+def _apply(module: nn.Module, params: PyTree, stats: PyTree, inputs: Array, *, training: bool) -> tuple[Array, PyTree]:
+    variables = {"params": params, "batch_stats": stats}
+    outputs, updated = module.apply(variables, inputs, training=training, mutable=["batch_stats"] if training else [])
+    return outputs, updated.get("batch_stats", stats)  # pyright: ignore[reportReturnType]

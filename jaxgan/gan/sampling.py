@@ -1,0 +1,94 @@
+"""Latents in, images out; and what D says of images."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32, Key
+
+from jaxgan.config import Config
+from jaxgan.gan.batches import from_unit, to_unit
+from jaxgan.gan.compiled import compiled
+from jaxgan.gan.networks import judge, synthesize
+from jaxgan.gan.state import TrainState
+
+
+def sample_latents(config: Config, key: Key[Array, ""], n: int) -> Float[Array, "n latent"]:
+    """Draws n latents from the config's prior: standard normal, or uniform on [-1, 1]."""
+    shape = (n, config.latent.size)
+    if config.latent.prior == "normal":
+        return jax.random.normal(key, shape, jnp.result_type(float))
+    return jax.random.uniform(key, shape, jnp.result_type(float), minval=-1.0, maxval=1.0)
+
+
+WALK_PICTURES = 16
+
+
+def walk_latents(config: Config, key: Key[Array, ""], n: int) -> Float[Array, "n latent"]:
+    """A closed walk of n latents through random ones, WALK_PICTURES apart, that stays where the prior is likely.
+
+    Normal latents are interpolated spherically, uniform ones along straight lines.
+
+    References:
+        White 2016, "Sampling Generative Networks", section 2.1 (spherical interpolation).
+    """
+    stops = -(-n // WALK_PICTURES)
+    corners = sample_latents(config, key, stops)
+    shares = jnp.arange(n) / WALK_PICTURES
+    start = shares.astype(jnp.int32)
+    share = (shares - start.astype(shares.dtype))[:, None]
+    here, there = corners[start], corners[(start + 1) % stops]
+    if config.latent.prior == "uniform":
+        return (1.0 - share) * here + share * there
+    norms = jnp.linalg.norm(here, axis=1, keepdims=True) * jnp.linalg.norm(there, axis=1, keepdims=True)
+    angle = jnp.arccos(jnp.clip((here * there).sum(axis=1, keepdims=True) / norms, -1.0, 1.0))
+    # Where both ends are one point, any share of it is the point itself.
+    still = jnp.sin(angle) < 1e-4
+    sine = jnp.where(still, 1.0, jnp.sin(angle))
+    turn = (jnp.sin((1.0 - share) * angle) * here + jnp.sin(share * angle) * there) / sine
+    return jnp.where(still, here, turn)
+
+
+def generate(
+    config: Config,
+    state: TrainState,
+    key: Key[Array, ""],
+    n: int,
+    latents: Float[Array, "n latent"] | None = None,
+    labels: Int32[Array, " n"] | None = None,
+) -> Float[Array, "n h w c"]:
+    """Draws n images in [0, 1] from the average of G where the config keeps one, else from G itself.
+
+    Batch norm uses its moving averages, so that an image depends on its own latents only.
+
+    Args:
+        config: What the run is.
+        state: Any state of the run.
+        key: Draws the latents; not used where they are given.
+        n: How many images.
+        latents: What to make images of, instead of random latents.
+        labels: For conditional generators, of which there are none yet; must be None.
+
+    Raises:
+        ValueError: There are labels, or not n latents.
+    """
+    if labels is not None:
+        raise ValueError("labels: no generator is conditional yet")
+    if latents is None:
+        latents = sample_latents(config, key, n)
+    elif latents.shape[0] != n:
+        raise ValueError(f"latents: there are {latents.shape[0]}, not n = {n}")
+    return _generate(config, state, latents)
+
+
+@compiled
+def _generate(config: Config, state: TrainState, latents: Float[Array, "n latent"]) -> Float[Array, "n h w c"]:
+    params = state.params.gen if state.average is None else state.average
+    return to_unit(config, synthesize(config, params, state.batch_stats.gen, latents, training=False)[0])
+
+
+@compiled
+def discriminate(config: Config, state: TrainState, images: Float[Array, "n h w c"]) -> Float[Array, " n"]:
+    """D's logits of n images in [0, 1]; batch norm uses its moving averages."""
+    scaled = from_unit(config, images)
+    return judge(config, state.params.disc, state.batch_stats.disc, scaled, training=False)[0]

@@ -1,0 +1,221 @@
+"""One step of training: the discriminator's update, then the generator's against the new discriminator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int32, Key, PyTree
+
+from jaxgan.config import Config
+from jaxgan.gan.batches import Batch
+from jaxgan.gan.compiled import compiled
+from jaxgan.gan.networks import judge, synthesize
+from jaxgan.gan.objectives import OBJECTIVES, Losses, probabilities, r1, r2, wasserstein_gradient_penalty
+from jaxgan.gan.sampling import sample_latents
+from jaxgan.gan.state import STEP, AdamHyper, Hyper, TrainState, adam
+
+Metrics = dict[str, Float[Array, ""]]
+Logits = Float[Array, " batch"]
+Images = Float[Array, "batch h w c"]
+
+# Folded into a step's key: what each of its random numbers is for.
+SHARED_LATENTS, DISC_LATENTS, GEN_LATENTS, MIXTURE = 0, 1, 2, 3
+
+FINAL_RATE = 0.03
+"""The share of the learning rate that is left after `decay_steps`."""
+
+
+@compiled
+def discriminator_update(
+    config: Config, state: TrainState, batch: Batch, key: Key[Array, ""]
+) -> tuple[TrainState, Metrics]:
+    """Updates D once on a batch (twice with `updates = halves`) and touches nothing of G.
+
+    D's fakes come from G in inference mode: batch norm uses its moving averages and leaves them alone.
+
+    Args:
+        config: What the run is.
+        state: The state before the update.
+        batch: `config.real_batch_size` real images.
+        key: The step's key; `train_step` hands the same one to both players.
+
+    Returns:
+        The state after the update, and D's metrics before it.
+    """
+    latents = sample_latents(config, _latents_key(config, key, DISC_LATENTS), config.real_batch_size)
+    fake, _ = synthesize(config, state.params.gen, state.batch_stats.gen, latents, training=False)
+    if config.objective.updates == "halves":
+        return _update_on_halves(config, state, batch.images, fake)
+    return _update_jointly(config, state, batch.images, fake, jax.random.fold_in(key, MIXTURE))
+
+
+def _update_jointly(
+    config: Config, state: TrainState, real: Images, fake: Images, mixture_key: Key[Array, ""]
+) -> tuple[TrainState, Metrics]:
+    def loss(params: PyTree) -> tuple[Float[Array, ""], tuple[Metrics, PyTree]]:
+        real_logits, stats = judge(config, params, state.batch_stats.disc, real, training=True)
+        fake_logits, stats = judge(config, params, stats, fake, training=True)
+        losses = _losses(config, state.hyper, real_logits, fake_logits)
+
+        def discriminate(images: Images) -> Logits:
+            return judge(config, params, stats, images, training=True)[0]
+
+        penalties = _penalties(config, discriminate, real, fake, mixture_key)
+        total = losses.disc.mean() + sum(getattr(state.hyper, name) * value for name, value in penalties.items())
+        metrics = {"loss/disc": losses.disc.mean(), **_judged(config, real_logits, fake_logits)}
+        if losses.disc_real is not None and losses.disc_fake is not None:
+            metrics |= {"loss/disc_real": losses.disc_real.mean(), "loss/disc_fake": losses.disc_fake.mean()}
+        return total, (metrics | {f"penalty/{name}": value for name, value in penalties.items()}, stats)
+
+    gradients, (metrics, stats) = jax.grad(loss, has_aux=True)(state.params.disc)
+    return _step_disc(state, gradients, stats), metrics
+
+
+def _penalties(
+    config: Config, discriminate: Callable[[Images], Logits], real: Images, fake: Images, mixture_key: Key[Array, ""]
+) -> Metrics:
+    """The means of the penalties that the structure has, before their weights."""
+    penalties = {}
+    if config.objective.r1:
+        penalties["r1"] = r1(discriminate, real).mean()
+    if config.objective.r2:
+        penalties["r2"] = r2(discriminate, fake).mean()
+    if config.objective.gradient_penalty:
+        mix = jax.random.uniform(mixture_key, (real.shape[0],), real.dtype)
+        penalties["gradient_penalty"] = wasserstein_gradient_penalty(discriminate, real, fake, mix).mean()
+    return penalties
+
+
+def _update_on_halves(config: Config, state: TrainState, real: Images, fake: Images) -> tuple[TrainState, Metrics]:
+    def update(
+        state: TrainState, images: Images, side: Callable[[Losses], Logits | None]
+    ) -> tuple[TrainState, Float[Array, ""], Logits]:
+        def loss(params: PyTree) -> tuple[Float[Array, ""], tuple[Logits, PyTree]]:
+            logits, stats = judge(config, params, state.batch_stats.disc, images, training=True)
+            # `side` picks the term that reads these logits and drops the other.
+            term = side(_losses(config, state.hyper, real_logits=logits, fake_logits=logits))
+            assert term is not None, "Config refuses halves for objectives that have none"
+            return term.mean(), (logits, stats)
+
+        (value, (logits, stats)), gradients = jax.value_and_grad(loss, has_aux=True)(state.params.disc)
+        return _step_disc(state, gradients, stats), value, logits
+
+    state, real_loss, real_logits = update(state, real, lambda losses: losses.disc_real)
+    state, fake_loss, fake_logits = update(state, fake, lambda losses: losses.disc_fake)
+    losses = {
+        "loss/disc": (real_loss + fake_loss) / 2.0,
+        "loss/disc_real": real_loss,
+        "loss/disc_fake": fake_loss,
+    }
+    return state, losses | _judged(config, real_logits, fake_logits)
+
+
+@compiled
+def generator_update(
+    config: Config, state: TrainState, batch: Batch, key: Key[Array, ""]
+) -> tuple[TrainState, Metrics]:
+    """Updates G once against the D of `state`, with its average, and touches nothing of D.
+
+    Args:
+        config: What the run is.
+        state: The state before the update.
+        batch: Real images, which only the relativistic objective looks at.
+        key: The step's key; `train_step` hands the same one to both players.
+
+    Returns:
+        The state after the update, and G's metrics before it.
+    """
+    latents = sample_latents(config, _latents_key(config, key, GEN_LATENTS), config.batch_size)
+
+    def discriminate(images: Images) -> Logits:
+        return judge(config, state.params.disc, state.batch_stats.disc, images, training=True)[0]
+
+    def loss(params: PyTree) -> tuple[Float[Array, ""], PyTree]:
+        fake, stats = synthesize(config, params, state.batch_stats.gen, latents, training=True)
+        fake_logits = discriminate(fake)
+        # Where D's loss has halves, G's reads no real logits.
+        real_logits = fake_logits if config.objective.has_halves else discriminate(batch.images)
+        return _losses(config, state.hyper, real_logits, fake_logits).gen.mean(), stats
+
+    (value, stats), gradients = jax.value_and_grad(loss, has_aux=True)(state.params.gen)
+    hyper = state.hyper
+    params, opt_state = _adam_step(
+        hyper.optimizer.gen, hyper, state.step, gradients, state.opt_state.gen, state.params.gen
+    )
+    average = state.average
+    if average is not None:
+        average = optax.incremental_update(params, average, 1.0 - hyper.average_decay)
+    state = state._replace(
+        params=state.params._replace(gen=params),
+        opt_state=state.opt_state._replace(gen=opt_state),
+        batch_stats=state.batch_stats._replace(gen=stats),
+        average=average,
+    )
+    return state, {"loss/gen": value}
+
+
+@compiled
+def train_step(config: Config, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    """One step: D's update, then G's against the new D.
+
+    Args:
+        config: What the run is.
+        state: State s.
+        batch: The batch of step s: `draw_batch(config, dataset, state.key, state.step)` in a run.
+
+    Returns:
+        State s + 1, and the metrics of the step by name, each player's before its own update.
+    """
+    key = jax.random.fold_in(jax.random.fold_in(state.key, STEP), state.step)
+    state, disc_metrics = discriminator_update(config, state, batch, key)
+    state, gen_metrics = generator_update(config, state, batch, key)
+    return state._replace(step=state.step + 1), disc_metrics | gen_metrics
+
+
+def _latents_key(config: Config, key: Key[Array, ""], purpose: int) -> Key[Array, ""]:
+    return jax.random.fold_in(key, SHARED_LATENTS if config.latent.shared else purpose)
+
+
+def _losses(config: Config, hyper: Hyper, real_logits: Logits, fake_logits: Logits) -> Losses:
+    objective = OBJECTIVES[config.objective.name]
+    return objective(real_logits=real_logits, fake_logits=fake_logits, real_label=hyper.real_label)
+
+
+def _judged(config: Config, real_logits: Logits, fake_logits: Logits) -> Metrics:
+    judged = probabilities(config, real_logits=real_logits, fake_logits=fake_logits)
+    if judged is None:
+        return {}
+    real, fake = judged
+    correct = (real > 0.5).mean(dtype=real.dtype) + (fake < 0.5).mean(dtype=fake.dtype)
+    return {"prob/real": real.mean(), "prob/fake": fake.mean(), "accuracy/disc": correct / 2.0}
+
+
+def _step_disc(state: TrainState, gradients: PyTree, stats: PyTree) -> TrainState:
+    hyper = state.hyper
+    params, opt_state = _adam_step(
+        hyper.optimizer.disc, hyper, state.step, gradients, state.opt_state.disc, state.params.disc
+    )
+    return state._replace(
+        params=state.params._replace(disc=params),
+        opt_state=state.opt_state._replace(disc=opt_state),
+        batch_stats=state.batch_stats._replace(disc=stats),
+    )
+
+
+def _adam_step(
+    optimizer: AdamHyper, hyper: Hyper, step: Int32[Array, ""], gradients: PyTree, opt_state: PyTree, params: PyTree
+) -> tuple[PyTree, PyTree]:
+    # optax raises a float to the power of an int32 count, which strict promotion refuses.
+    with jax.numpy_dtype_promotion("standard"):
+        directions, opt_state = adam(optimizer).update(gradients, opt_state)
+    rate = optimizer.learning_rate * _decay(hyper.decay_steps, step)
+    return optax.apply_updates(params, jax.tree.map(lambda direction: -rate * direction, directions)), opt_state
+
+
+def _decay(decay_steps: Float[Array, ""], step: Int32[Array, ""]) -> Float[Array, ""]:
+    """The share of the learning rate at a step: a cosine from 1 to FINAL_RATE over `decay_steps`, or 1 if that is 0."""
+    share_done = jnp.where(decay_steps > 0, step.astype(decay_steps.dtype) / jnp.maximum(decay_steps, 1.0), 0.0)
+    return jnp.asarray(optax.cosine_decay_schedule(1.0, decay_steps=1, alpha=FINAL_RATE)(share_done))

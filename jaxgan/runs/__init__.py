@@ -1,0 +1,1 @@
+"""Effects around a run: its directory, checkpoints, journal, pictures, and the terminal."""

@@ -1,0 +1,133 @@
+"""Checkpoints by Orbax: whole states, the newest few kept, checked bit for bit when they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jaxgan.config import InputError
+from jaxgan.gan.state import TrainState, init_state
+from jaxgan.runs.directory import RunRecord, free_directory
+
+DAMAGED = "damaged-checkpoints"
+
+
+class Checkpoints:
+    """The checkpoints of one run, in `<run>/checkpoints/<step>/`.
+
+    Saving is asynchronous; a step counts only once all of it is on the disk.
+    """
+
+    def __init__(self, run: Path, keep: int | None = None) -> None:
+        """Opens the checkpoints of a run, to read only where `keep` is None."""
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save.
+        self._run = run.absolute()
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, read_only=keep is None, create=keep is not None)
+        self._manager = ocp.CheckpointManager(self._run / "checkpoints", options=options)
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        self._manager.close()
+
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, state: TrainState) -> None:
+        """Starts to save a state; waits for the save before."""
+        step = int(state.step)
+        if step not in self._manager.all_steps():
+            meta = {"step": step, "sha256": digest(state)}
+            arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+            self._manager.save(step, args=arguments)
+
+    def wait(self) -> None:
+        """Returns when everything is on the disk."""
+        self._manager.wait_until_finished()
+
+    def restore(self, template: TrainState, step: int) -> TrainState:
+        """Reads the state of one step.
+
+        Args:
+            template: A state of the same run, of `ShapeDtypeStruct`s.
+            step: One of `steps()`.
+
+        Raises:
+            InputError: The checkpoint is damaged, or not one of this run's config.
+        """
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(template), meta=ocp.args.JsonRestore())
+        try:
+            restored: Any = self._manager.restore(step, args=arguments)
+            sound = restored.meta["sha256"] == digest(restored.state) and int(restored.state.step) == step
+        except Exception as error:  # Orbax raises whatever its storage raises.
+            raise InputError(f"the checkpoint of step {step} cannot be read ({type(error).__name__})") from error
+        if not sound:
+            raise InputError(f"the checkpoint of step {step} is damaged: its checksum differs")
+        return restored.state
+
+    def restore_newest(self, template: TrainState, warn: Callable[[str], None]) -> TrainState | None:
+        """Reads the newest good state, with a warning for each newer one that is damaged; None where there is none yet.
+
+        Raises:
+            InputError: There are checkpoints, and none of them is good.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                return self.restore(template, step)
+            except InputError as error:
+                warn(f"{error}; looking for an older one")
+        if steps:
+            raise InputError(f"{self._run / 'checkpoints'}: none of its {len(steps)} checkpoints can be read")
+        return None
+
+    def set_aside_after(self, step: int) -> None:
+        """Moves the checkpoints of later steps to `<run>/damaged-checkpoints/`, out of the way of those to come."""
+        for damaged in (later for later in self.steps() if later > step):
+            target = free_directory(self._run / DAMAGED / str(damaged))
+            target.parent.mkdir(exist_ok=True)
+            (self._run / "checkpoints" / str(damaged)).rename(target)
+        self._manager.reload()
+
+
+def newest_step(run: Path) -> int | None:
+    """The step of the newest checkpoint of a run, if it has one."""
+    with Checkpoints(run) as checkpoints:
+        return max(checkpoints.steps(), default=None)
+
+
+def fresh_state(record: RunRecord) -> TrainState:
+    """State 0 of a run."""
+    return init_state(record.config, jax.random.key(record.config.seed), record.dataset.image_shape)
+
+
+def state_template(record: RunRecord) -> TrainState:
+    """The shapes and types of a run's states, to restore into."""
+    return jax.eval_shape(lambda: fresh_state(record))
+
+
+def digest(state: TrainState) -> str:
+    """SHA-256 over the bytes of every leaf of a state, with its place, type and shape."""
+    total = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        array = _bytes_of(leaf)
+        total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        total.update(np.ascontiguousarray(array).data)
+    return total.hexdigest()
+
+
+def _bytes_of(leaf: Any) -> np.ndarray:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return np.asarray(leaf)

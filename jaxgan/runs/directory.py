@@ -1,0 +1,157 @@
+"""A run's directory: whose it is, what it says of itself, and how it is found again."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cattrs
+from cattrs.preconf.json import make_converter
+
+from jaxgan.config import Config, InputError
+
+FORMAT = 1
+CONFIG = "config.json"
+_LOCK = ".lock"
+_LIBRARIES = ("jaxgan", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """Which data a run trains on; it never changes on resume."""
+
+    name: str
+    fingerprint: str
+    """SHA-256 over all images and labels."""
+    image_shape: tuple[int, int, int]
+    num_images: int
+    """Images in the training split, less those held out."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What `config.json` holds."""
+
+    format: int
+    preset: str
+    config: Config
+    dataset: DatasetRecord
+    versions: dict[str, str]
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions of the libraries that a run's numbers depend on."""
+    return {name: metadata.version(name) for name in _LIBRARIES}
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a directory holds a run."""
+    return (path / CONFIG).is_file()
+
+
+def free_directory(base: Path) -> Path:
+    """`base`, or the first of base-2, base-3, ... that is not there yet."""
+    path, i = base, 1
+    while path.exists():
+        i += 1
+        path = base.with_name(f"{base.name}-{i}")
+    return path
+
+
+def latest_directory(base: Path) -> Path:
+    """The last of base, base-2, base-3, ... that is there; `base` itself where none is."""
+    path, i = base, 2
+    while (following := base.with_name(f"{base.name}-{i}")).exists():
+        path, i = following, i + 1
+    return path
+
+
+def check_new(path: Path) -> None:
+    """Raises InputError where a new run cannot be put into `path`."""
+    if holds_run(path):
+        raise InputError(f"{path} holds a run already: add --resume to continue it, or name another --run-dir")
+    if path.exists() and not path.is_dir():
+        raise InputError(f"--run-dir {path} is a file, not a directory")
+    if path.is_dir() and any(entry.name != _LOCK for entry in path.iterdir()):
+        raise InputError(f"--run-dir {path} is not empty and holds no run: name an empty or a new directory")
+
+
+@contextlib.contextmanager
+def owned(path: Path) -> Iterator[None]:
+    """Makes the directory where it is missing and holds it for this process; the system lets go of it at any end.
+
+    Raises:
+        InputError: It cannot be written, or another process owns it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        handle = (path / _LOCK).open("a+")
+    except OSError as error:
+        raise InputError(f"--run-dir {path} cannot be written: {error.strerror}") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"--run-dir {path} is in use by another process") from error
+        yield
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a whole file or nothing: a process that is killed leaves the old one."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(data)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_record(path: Path, record: RunRecord) -> None:
+    """Writes `config.json`."""
+    text = json.dumps(_converter().unstructure(record), indent=2) + "\n"
+    write_atomically(path / CONFIG, text.encode())
+
+
+def read_record(path: Path) -> RunRecord:
+    """Reads `config.json`.
+
+    Raises:
+        InputError: There is no run, or its record is damaged or of another format.
+    """
+    if not holds_run(path):
+        raise InputError(f"{path} holds no run: it has no {CONFIG}")
+    try:
+        stored = json.loads((path / CONFIG).read_text())
+        if stored["format"] != FORMAT:
+            raise InputError(f"{path / CONFIG} has format {stored['format']}; this jaxgan reads format {FORMAT}")
+        return _converter().structure(stored, RunRecord)
+    except InputError as error:
+        raise InputError(f"{path / CONFIG}: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path / CONFIG} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, cattrs.BaseValidationError) as error:
+        raise InputError(f"{path / CONFIG} is damaged: {_first_reason(error)}") from error
+
+
+def _converter() -> Any:
+    converter = make_converter(forbid_extra_keys=True)
+    converter.register_unstructure_hook(Path, str)
+    converter.register_structure_hook(Path, lambda value, _: Path(value))
+    return converter
+
+
+def _first_reason(error: BaseException) -> str:
+    if isinstance(error, cattrs.BaseValidationError):
+        return "; ".join(cattrs.transform_error(error))
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,92 @@
+"""What a run writes down while it goes: rows of metrics, TensorBoard events, pictures of samples."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from jaxtyping import Float
+from tensorboardX import SummaryWriter
+
+from jaxgan.config import Config
+from jaxgan.runs.directory import write_atomically
+from jaxgan.runs.figures import decode_samples, encode_samples, to_bytes, write_curves, write_film
+
+METRICS = "metrics.jsonl"
+
+
+class Journal:
+    """The written record of one run, from `step` on: what lies after `step` is taken back, for it comes again."""
+
+    def __init__(self, run: Path, step: int) -> None:
+        self._run = run
+        (run / "samples").mkdir(exist_ok=True)
+        rows = [row for row in read_rows(run) if row["step"] <= step]
+        write_atomically(run / METRICS, "".join(map(_line, rows)).encode())
+        for picture in sample_files(run):
+            if int(picture.stem) > step:
+                picture.unlink()
+        self._rows = (run / METRICS).open("a")
+        self._events = SummaryWriter(str(run), purge_step=step + 1)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        self._rows.close()
+        self._events.close()
+
+    def write(self, step: int, row: Mapping[str, float]) -> None:
+        """Writes the metrics of one step as a row, and as TensorBoard scalars."""
+        self._rows.write(_line({"step": step, **row}))
+        for name, value in row.items():
+            self._events.add_scalar(name, value, step)
+
+    def flush(self) -> None:
+        """Hands everything to the system, so that a killed process loses none of it."""
+        self._rows.flush()
+        self._events.flush()
+
+    def picture(self, step: int, images: Float[np.ndarray, "n h w c"], logits: Float[np.ndarray, " n"]) -> None:
+        """Writes samples in [0, 1] with D's logits as `samples/<step>.png`, and to TensorBoard."""
+        write_atomically(self._run / "samples" / f"{step:08d}.png", encode_samples(images, logits, step))
+        self._events.add_images("samples", to_bytes(images), step, dataformats="NHWC")
+
+
+def _line(row: Mapping[str, float]) -> str:
+    return json.dumps(row) + "\n"
+
+
+def read_rows(run: Path) -> list[dict[str, float]]:
+    """The rows of `metrics.jsonl`; a last line that a kill cut short is left out."""
+    path = run / METRICS
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def sample_files(run: Path) -> list[Path]:
+    """The pictures of samples, first step first."""
+    return sorted((run / "samples").glob("*.png"))
+
+
+def summarise(run: Path, config: Config, image_shape: tuple[int, int, int]) -> list[str]:
+    """Draws what a run's files tell: `losses.png`, `samples.gif`, `samples.npz`. Returns the names of what it wrote.
+
+    `samples.npz` holds `steps` [k], `images` uint8 [k, n, h, w, c] and D's `logits` [k, n] of every picture.
+    """
+    written = []
+    if rows := read_rows(run):
+        write_curves(rows, config, run / "losses.png")
+        written.append("losses.png")
+    if paths := sample_files(run):
+        steps, images, logits = zip(*(decode_samples(path, image_shape) for path in paths), strict=True)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, steps=np.array(steps), images=np.stack(images), logits=np.stack(logits))
+        write_atomically(run / "samples.npz", buffer.getvalue())
+        write_film(paths, [f"step {step:,}" for step in steps], run / "samples.gif")
+        written += ["samples.gif", "samples.npz"]
+    return written

@@ -1,0 +1,170 @@
+"""The loop around the compiled program: between its pieces the host writes, draws, saves and listens."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxgan.config import Config
+from jaxgan.gan.batches import Dataset
+from jaxgan.gan.program import CAPACITY, train_steps
+from jaxgan.gan.sampling import discriminate, generate
+from jaxgan.gan.state import SAMPLE, TrainState
+from jaxgan.runs.checkpoints import Checkpoints
+from jaxgan.runs.journal import Journal
+from jaxgan.runs.terminal import Terminal
+
+SECONDS_BETWEEN_LOOKS = 0.5
+_FIRST_PIECE = 8  # Steps before the speed is known.
+
+
+class Diverged(Exception):  # noqa: N818 (it is an outcome of a run, not a mistake)
+    """A loss or a parameter is not finite; the message names it, and the step."""
+
+
+class Interruption:
+    """Whether SIGINT or SIGTERM came; the second one ends the process at once."""
+
+    signal: int | None = None
+
+    @contextmanager
+    def listen(self) -> Iterator[Interruption]:
+        """Catches both signals inside the with block."""
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.signal = number
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+
+
+def run_training(config: Config, state: TrainState, dataset: Dataset, run: Path, terminal: Terminal) -> int | None:
+    """Trains from a state to the end of a run, and leaves a checkpoint of its last state.
+
+    Returns:
+        The signal that stopped the run early, else None.
+
+    Raises:
+        Diverged: A loss or a parameter is not finite; the checkpoints of before stay as they are.
+    """
+    step = int(state.step)
+    with (
+        Interruption().listen() as interruption,
+        Journal(run, step) as journal,
+        Checkpoints(run, keep=config.keep) as checkpoints,
+        terminal,
+    ):
+        terminal.start(step, config.num_steps)
+        _draw_if_due(config, state, journal, step)
+        length, drawn = _FIRST_PIECE, step
+        while step < config.num_steps and interruption.signal is None:
+            piece = min(length, next_stop(config, step) - step)
+            began = time.perf_counter()
+            state, metrics = train_steps(config, state, dataset, piece)
+            rate = piece / (time.perf_counter() - began)
+            _record(config, journal, terminal, step, metrics)
+            check_finite(state, metrics, step)
+            step += piece
+            drawn = step if _draw_if_due(config, state, journal, step) else drawn
+            journal.flush()
+            if is_due(step, config.every.checkpoint):
+                checkpoints.save(state)
+            terminal.advance(step, rate, _last(metrics))
+            length = max(1, min(CAPACITY, round(rate * SECONDS_BETWEEN_LOOKS), 4 * length))
+        if step == config.num_steps and drawn != step:
+            _draw(config, state, journal, step)
+        journal.flush()
+        checkpoints.save(state)
+        checkpoints.wait()
+    return interruption.signal
+
+
+def next_stop(config: Config, step: int) -> int:
+    """The next step, after `step`, at which the host has something to do with the state."""
+    every = config.every
+    stops = [config.num_steps]
+    if every.checkpoint:
+        stops.append(_next_due(step, every.checkpoint, 0))
+    if every.sample:
+        stops.append(_next_due(step, every.sample, int(every.sample_after)))
+    return min(stops)
+
+
+def is_due(step: int, every: int, after: int = 0) -> bool:
+    """Whether state `step` falls on a cadence that counts from 0; with `after` = 1 on the state after that step."""
+    return every > 0 and step >= after and (step - after) % every == 0
+
+
+def _next_due(step: int, every: int, after: int) -> int:
+    return after + ((step - after) // every + 1) * every
+
+
+def _record(
+    config: Config, journal: Journal, terminal: Terminal, step: int, metrics: Mapping[str, Float[np.ndarray, " steps"]]
+) -> None:
+    """Journals and prints the rows that are due of the steps that follow `step`; row s belongs to step s - 1 from 0."""
+    finite = _finite_rows(metrics)
+    for i in range(len(finite)):
+        row, log, show = step + i + 1, is_due(step + i, config.every.log), is_due(step + i, config.every.print)
+        if (log or show) and finite[i]:
+            # The shortest decimal that reads back as the same float32.
+            values = {name: float(str(column[i])) for name, column in metrics.items()}
+            if log:
+                journal.write(row, values)
+            if show:
+                terminal.step(row, values)
+
+
+def check_finite(state: TrainState, metrics: Mapping[str, Float[np.ndarray, " steps"]], step: int) -> None:
+    """Raises Diverged where a metric of the steps after `step`, or a number of the state they led to, is not finite."""
+    finite = _finite_rows(metrics)
+    if not finite.all():
+        i = int(np.argmin(finite))
+        name = next(name for name, column in metrics.items() if not np.isfinite(column[i]))
+        raise Diverged(f"{name} is {metrics[name][i]} at step {step + i + 1:,}")
+    learned = {"params": state.params, "opt_state": state.opt_state, "average": state.average}
+    if not bool(_all_finite(learned)):
+        leaves = jax.tree_util.tree_leaves_with_path(learned | {"batch_stats": state.batch_stats})
+        path = next(path for path, leaf in leaves if not np.isfinite(np.asarray(leaf)).all())
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        raise Diverged(f"{name} is not finite at step {step + len(finite):,}")
+
+
+def _finite_rows(metrics: Mapping[str, Float[np.ndarray, " steps"]]) -> Bool[np.ndarray, " steps"]:
+    return np.logical_and.reduce([np.isfinite(column) for column in metrics.values()])
+
+
+@jax.jit
+def _all_finite(tree: object) -> jax.Array:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+def _draw_if_due(config: Config, state: TrainState, journal: Journal, step: int) -> bool:
+    due = is_due(step, config.every.sample, int(config.every.sample_after))
+    if due:
+        _draw(config, state, journal, step)
+    return due
+
+
+def _draw(config: Config, state: TrainState, journal: Journal, step: int) -> None:
+    """Writes the picture of a state: always of the same latents, so that one sees the same digits grow."""
+    images = generate(config, state, jax.random.fold_in(state.key, SAMPLE), config.every.grid**2)
+    journal.picture(step, np.asarray(images), np.asarray(discriminate(config, state, images)))
+
+
+def _last(metrics: Mapping[str, Float[np.ndarray, " steps"]]) -> dict[str, float]:
+    return {name: float(column[-1]) for name, column in metrics.items()}

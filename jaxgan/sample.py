@@ -1,0 +1,131 @@
+"""`python -m jaxgan.sample RUN`: draws images from a trained generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import tyro
+
+from jaxgan import cli
+from jaxgan.config import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from jaxgan.gan.state import TrainState
+    from jaxgan.runs.directory import RunRecord
+
+_PIECE = 8192  # Images drawn in one program, so that a million of them fit into memory.
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the command line says."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Run directory."""
+    num: int = 64
+    """How many images; with --interpolate or a .gif the pictures of the walk."""
+    out: Path = Path("samples.png")
+    """Where to: FILE.png a grid, FILE.gif a walk through the latents, FILE.npy float32 [num, height, width] in [0, 1],
+    or a folder, which gets a PNG file an image."""
+    seed: int = 0
+    """Seed of the latents."""
+    checkpoint: int | None = None
+    """Step to sample from; by default the newest."""
+    interpolate: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Walk from latents to latents instead of drawing each image apart: spherically for normal latents, straight for
+    uniform ones."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Writes images; returns the exit code."""
+    wanted = cli.parse(Arguments, arguments, usage="sample", description="Draws images from a trained generator.")
+    _check(wanted)
+
+    from jaxgan.runs.directory import read_record
+
+    record = read_record(wanted.run)
+    cli.check_device()
+    state = load_state(wanted.run, record, wanted.checkpoint)
+    images = draw(record, state, wanted)
+    write(images, wanted.out)
+    print(f"wrote {len(images):,} images from step {int(state.step):,} of {wanted.run} to {wanted.out}")
+    return 0
+
+
+def _check(wanted: Arguments) -> None:
+    if not 1 <= wanted.num < 2**31:
+        raise InputError(f"--num must be a whole number of 1 or more, not {wanted.num}")
+    if not 0 <= wanted.seed < 2**32:
+        raise InputError(f"--seed must be a whole number from 0 to {2**32 - 1}, not {wanted.seed}")
+    if wanted.out.suffix not in ("", ".png", ".gif", ".npy"):
+        raise InputError(f"--out {wanted.out} must end in .png, .gif or .npy, or name a folder")
+    if wanted.out.suffix and wanted.out.is_dir():
+        raise InputError(f"--out {wanted.out} is a folder")
+    if wanted.out.suffix in (".png", ".gif") and wanted.num > 10_000:
+        raise InputError(f"--num {wanted.num} is too many for one picture (at most 10000); a folder or .npy takes any")
+    if not wanted.out.suffix and wanted.out.exists() and (not wanted.out.is_dir() or any(wanted.out.iterdir())):
+        raise InputError(f"--out {wanted.out} is there already: name an empty or a new folder")
+
+
+def load_state(run: Path, record: RunRecord, step: int | None) -> TrainState:
+    """The state of a step of a run, or its newest good one, with a warning where newer ones are damaged.
+
+    Raises:
+        InputError: There is no such checkpoint, or it is damaged.
+    """
+    from jaxgan.runs.checkpoints import Checkpoints, state_template
+    from jaxgan.runs.terminal import Terminal
+
+    with Checkpoints(run) as checkpoints:
+        if step is None:
+            state = checkpoints.restore_newest(state_template(record), Terminal().warn)
+            if state is None:
+                raise InputError(f"{run} has no checkpoint yet")
+            return state
+        steps = checkpoints.steps()
+        if step not in steps:
+            raise InputError(f"--checkpoint {step}: {run} has checkpoints of the steps {', '.join(map(str, steps))}")
+        return checkpoints.restore(state_template(record), step)
+
+
+def draw(record: RunRecord, state: TrainState, wanted: Arguments) -> Float[np.ndarray, "n h w c"]:
+    """Images in [0, 1], each of latents of its own or along a walk."""
+    import jax
+
+    from jaxgan.gan.sampling import generate, sample_latents, walk_latents
+
+    config, key = record.config, jax.random.key(wanted.seed)
+    walks = wanted.interpolate or wanted.out.suffix == ".gif"
+    latents = (walk_latents if walks else sample_latents)(config, key, wanted.num)
+    pieces = [latents[i : i + _PIECE] for i in range(0, wanted.num, _PIECE)]
+    return np.concatenate([np.asarray(generate(config, state, key, len(z), latents=z)) for z in pieces])
+
+
+def write(images: Float[np.ndarray, "n h w c"], out: Path) -> None:
+    """Writes images as what the name asks for: a grid, a film, an array, or a folder of files."""
+    from jaxgan.runs import figures
+    from jaxgan.runs.directory import write_atomically
+
+    (out if not out.suffix else out.parent).mkdir(parents=True, exist_ok=True)
+    levels = figures.to_bytes(images)
+    match out.suffix:
+        case ".png":
+            write_atomically(out, figures.encode_grid(levels))
+        case ".gif":
+            write_atomically(out, figures.encode_gif([figures.grid(level[None], 1, 8) for level in levels], 60))
+        case ".npy":
+            write_atomically(out, figures.encode_array(images.astype(np.float32)))
+        case _:
+            digits = len(str(len(levels) - 1))
+            for i, level in enumerate(levels):
+                figures.to_picture(level).save(out / f"{i:0{digits}d}.png")
+
+
+if __name__ == "__main__":
+    cli.run(main)
