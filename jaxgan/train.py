@@ -166,13 +166,18 @@ def _train(record: RunRecord, state: TrainState, dataset: Dataset, run: Path, te
         terminal.say(line)
     try:
         stopped_by = run_training(record.config, state, dataset, run, terminal)
+        written = summarise(run, record.config, record.dataset.image_shape)
+    except OSError as error:
+        raise InputError(
+            f"{run} cannot be written ({error.strerror}); mend that, then continue with "
+            f"python -m jaxgan.train --run-dir {run} --resume"
+        ) from error
     except Diverged as end:
         summarise(run, record.config, record.dataset.image_shape)
         good = newest_step(run)
         left = "no checkpoint was made before" if good is None else f"the last good checkpoint is that of step {good:,}"
         print(f"jaxgan: training diverged: {end}; {left}", file=sys.stderr)
         return DIVERGED
-    written = summarise(run, record.config, record.dataset.image_shape)
     if stopped_by is not None:
         name = signal.Signals(stopped_by).name
         terminal.say(f"stopped by {name}; resume with: python -m jaxgan.train --run-dir {run} --resume")

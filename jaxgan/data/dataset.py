@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxgan.config import Config, DataConfig, DatasetName, InputError
 from jaxgan.data import cache
 from jaxgan.data.folders import data_root, is_prepared, prepared_folder, writable, writing
-from jaxgan.gan.batches import Dataset
+from jaxgan.gan.batches import Dataset, check_batch_size
 
 AUTO_SECONDS = 12.0  # How long `auto` tries to download MNIST.
 _resolved: dict[tuple[Path, Path | None], DatasetName] = {}
@@ -47,7 +47,7 @@ def load_dataset(config: Config, split: str) -> Dataset:
         part = slice(holdout) if split == "validation" else slice(holdout, None)
         arrays = cache.Arrays(arrays.images[part], arrays.labels[part])
     if split == "train":
-        _check_batch(config, data.name, len(arrays.labels))
+        check_batch_size(config, len(arrays.labels))
     return _on_device(arrays)
 
 
@@ -128,17 +128,9 @@ def _prepare(data: DataConfig, limit: float | None) -> dict[str, cache.Arrays]:
         return splits
 
 
-def _check_batch(config: Config, name: str, count: int) -> None:
-    batch = config.real_batch_size
-    if batch > count:
-        raise InputError(f"--batch-size: a step looks at {batch} real images, but {name} has {count} to train on")
-    if batch * count >= 2**32:
-        raise InputError(f"--batch-size: {batch} real images a step times {name}'s {count} must be below 2**32")
-
-
 def _on_device(arrays: cache.Arrays) -> Dataset:
     return Dataset(images=jnp.asarray(arrays.images), labels=jnp.asarray(arrays.labels))
 
 
 def _warn(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"jaxgan: warning: {message}", file=sys.stderr)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import logging
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +23,7 @@ from jaxgan.gan.state import TrainState, init_state
 from jaxgan.runs.directory import RunRecord, free_directory
 
 DAMAGED = "damaged-checkpoints"
+_SPARE_BYTES = 1_000_000
 
 
 class Checkpoints:
@@ -29,7 +34,7 @@ class Checkpoints:
 
     def __init__(self, run: Path, keep: int | None = None) -> None:
         """Opens the checkpoints of a run, to read only where `keep` is None."""
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save.
+        logging.getLogger("absl").setLevel(logging.CRITICAL + 1)  # Orbax narrates every save, and logs what it raises.
         self._run = run.absolute()
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, read_only=keep is None, create=keep is not None)
         self._manager = ocp.CheckpointManager(self._run / "checkpoints", options=options)
@@ -38,7 +43,9 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        self._manager.close()
+        # A save that failed fails again on closing; what went wrong first is told.
+        with contextlib.suppress(Exception) if kind else _storage_errors(self._run):
+            self._manager.close()
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, oldest first."""
@@ -48,13 +55,22 @@ class Checkpoints:
         """Starts to save a state; waits for the save before."""
         step = int(state.step)
         if step not in self._manager.all_steps():
+            self._check_room(state)
             meta = {"step": step, "sha256": digest(state)}
             arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
-            self._manager.save(step, args=arguments)
+            with _storage_errors(self._run):
+                self._manager.save(step, args=arguments)
+
+    def _check_room(self, state: TrainState) -> None:
+        # Orbax does fail on a full disk, but with pages of traces from its threads.
+        needed = _SPARE_BYTES + 2 * sum(_bytes_of(leaf).nbytes for leaf in jax.tree.leaves(state))
+        if shutil.disk_usage(self._run).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._run))
 
     def wait(self) -> None:
         """Returns when everything is on the disk."""
-        self._manager.wait_until_finished()
+        with _storage_errors(self._run):
+            self._manager.wait_until_finished()
 
     def restore(self, template: TrainState, step: int) -> TrainState:
         """Reads the state of one step.
@@ -99,6 +115,18 @@ class Checkpoints:
             target.parent.mkdir(exist_ok=True)
             (self._run / "checkpoints" / str(damaged)).rename(target)
         self._manager.reload()
+
+
+@contextlib.contextmanager
+def _storage_errors(run: Path) -> Iterator[None]:
+    """Tells a full disk as OSError: Orbax tells it in words."""
+    try:
+        yield
+    except Exception as error:
+        for code in (errno.ENOSPC, errno.EDQUOT):
+            if os.strerror(code) in str(error):
+                raise OSError(code, os.strerror(code), str(run)) from error
+        raise
 
 
 def newest_step(run: Path) -> int | None:

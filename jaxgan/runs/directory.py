@@ -15,6 +15,7 @@ from typing import Any
 
 import cattrs
 from cattrs.preconf.json import make_converter
+from cattrs.v import format_exception
 
 from jaxgan.config import Config, InputError
 
@@ -152,6 +153,10 @@ def _converter() -> Any:
 
 
 def _first_reason(error: BaseException) -> str:
-    if isinstance(error, cattrs.BaseValidationError):
-        return "; ".join(cattrs.transform_error(error))
-    return f"{type(error).__name__}: {error}"
+    if not isinstance(error, cattrs.BaseValidationError):
+        return f"{type(error).__name__}: {error}"
+    return "; ".join(cattrs.transform_error(error, format_exception=_format_exception))
+
+
+def _format_exception(error: BaseException, kind: type | None) -> str:
+    return str(error) if isinstance(error, InputError) else format_exception(error, kind)

@@ -1,0 +1,26 @@
+"""Shapes are checked at run time in the whole package, and JAX promotes neither types nor ranks in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+# The hook rewrites modules as they are imported, so it comes before the first import of jaxgan.
+# An int stands where a float is annotated, as PEP 484 has it.
+install_import_hook("jaxgan", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+import jax  # noqa: E402
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The folder with the four gz files of MNIST."""
+    folder = Path(__file__).parents[2] / "shared" / "data" / "mnist"
+    if not folder.is_dir():
+        pytest.skip(f"the files of MNIST are not in {folder}")
+    return folder

@@ -1,0 +1,100 @@
+"""Runs the real commands, on a data set of a few hundred small images that is laid out as a prepared one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from jaxgan.config import DataConfig
+from jaxgan.data import cache
+from jaxgan.data.folders import prepared_folder
+
+SMALL = ("--gen.widths", "16", "--disc.widths", "16", "--batch-size", "8", "--data.holdout", "0", "--every.grid", "2")
+
+
+def prepare_small_data(root: Path, seed: int = 0) -> Path:
+    """Puts 256 + 64 images of one stroke each where a prepared `digits` would lie."""
+    rng = np.random.default_rng(seed)
+    splits = {}
+    for split, count in (("train", 256), ("test", 64)):
+        labels = rng.integers(0, 10, count).astype(np.int32)
+        images = np.zeros((count, 28, 28, 1), np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            image[4:24, 4 + 2 * label : 6 + 2 * label] = rng.integers(128, 256)
+        splits[split] = cache.Arrays(images, labels)
+    folder = prepared_folder(DataConfig(name="digits", data_dir=root))
+    folder.mkdir(parents=True)
+    cache.write(folder / "arrays", splits)
+    return root
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This process's environment with changes, and no way to the network."""
+    offline = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
+    return {**os.environ, **offline, "COLUMNS": "100", **changes}
+
+
+def command(door: str, *arguments: object) -> list[str]:
+    """The command line of a door."""
+    return [sys.executable, "-m", f"jaxgan.{door}", *map(str, arguments)]
+
+
+def run(door: str, *arguments: object, cwd: Path | None = None, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Runs a door to its end."""
+    return subprocess.run(
+        command(door, *arguments),
+        cwd=cwd,
+        env=environment(**changes),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def train(data: Path, run_dir: Path, *arguments: object, preset: str = "vanilla") -> str:
+    """Trains a small system on the small data into `run_dir`; its standard output, if it succeeds."""
+    fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", run_dir)
+    return succeed(run("train", preset, *SMALL, *fixed, *arguments))
+
+
+def succeed(done: subprocess.CompletedProcess[str]) -> str:
+    """The standard output of a command that succeeded."""
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def complaint(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line on standard error of a command that refused its input."""
+    assert done.returncode == 2, (done.returncode, done.stderr)
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("jaxgan: error: ")
+    return lines[0].removeprefix("jaxgan: error: ")
+
+
+def checkpoint_steps(run_dir: Path) -> list[int]:
+    """The steps that have a checkpoint."""
+    return sorted(int(path.name) for path in (run_dir / "checkpoints").iterdir() if path.name.isdecimal())
+
+
+def state_digest(run_dir: Path, step: int) -> str:
+    """The SHA-256 that a checkpoint records of every bit of its state."""
+    return json.loads((run_dir / "checkpoints" / str(step) / "meta" / "metadata").read_text())["sha256"]
+
+
+def same_run(one: Path, other: Path, step: int) -> None:
+    """Asserts that two runs have the same bits at a step: state, journal rows and pictures."""
+    assert state_digest(one, step) == state_digest(other, step)
+    assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
+    pictures = sorted(path.name for path in (one / "samples").iterdir())
+    assert pictures
+    assert pictures == sorted(path.name for path in (other / "samples").iterdir())
+    for name in pictures:
+        assert (one / "samples" / name).read_bytes() == (other / "samples" / name).read_bytes(), name

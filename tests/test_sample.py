@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from running import complaint, prepare_small_data, run, succeed, train
+
+from jaxgan.config import LatentConfig
+from jaxgan.gan.sampling import WALK_PICTURES, generate, walk_latents
+from jaxgan.presets import PRESETS
+from jaxgan.runs.directory import read_record
+from jaxgan.sample import load_state
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("sampled")
+    train(prepare_small_data(root / "data"), root / "run", "--num-steps", "40", "--every.checkpoint", "20")
+    return root / "run"
+
+
+def sample(trained: Path, out: Path, *arguments: object) -> str:
+    return succeed(run("sample", trained, "--out", out, *arguments))
+
+
+def test_npy_holds_float32_images_in_the_unit_interval(trained: Path, tmp_path: Path) -> None:
+    text = sample(trained, tmp_path / "deep" / "a.npy", "--num", "10000")
+    assert "10,000 images from step 40" in text
+    images = np.load(tmp_path / "deep" / "a.npy", allow_pickle=False)
+    assert images.shape == (10_000, 28, 28)
+    assert images.dtype == np.float32
+    assert images.min() >= 0
+    assert images.max() <= 1
+    assert len(np.unique(images, axis=0)) > 9_990
+
+
+def test_a_sample_is_what_generate_makes_of_the_checkpoint_and_the_seed(trained: Path, tmp_path: Path) -> None:
+    sample(trained, tmp_path / "a.npy", "--num", "5", "--seed", "7", "--checkpoint", "20")
+    record = read_record(trained)
+    state = load_state(trained, record, 20)
+    expected = generate(record.config, state, jax.random.key(7), 5)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "a.npy"), expected[..., 0], atol=1e-6
+    )  # Another batch, other rounding.
+
+
+def test_the_seed_and_the_checkpoint_choose_the_images(trained: Path, tmp_path: Path) -> None:
+    for name, arguments in {
+        "a": (),
+        "same": (),
+        "seed": ("--seed", "1"),
+        "step": ("--checkpoint", "20"),
+    }.items():
+        sample(trained, tmp_path / f"{name}.npy", "--num", "3", *arguments)
+    a, same, seed, step = (np.load(tmp_path / f"{name}.npy") for name in ("a", "same", "seed", "step"))
+    assert np.array_equal(a, same)
+    assert not np.array_equal(a, seed)
+    assert not np.array_equal(a, step)
+
+
+def test_a_png_is_a_grid_and_a_folder_a_file_an_image(trained: Path, tmp_path: Path) -> None:
+    sample(trained, tmp_path / "grid.png", "--num", "10")
+    with Image.open(tmp_path / "grid.png") as grid:
+        # 4 columns and 3 rows of 28 pixels with a line of 1 between them, each pixel 4 wide.
+        assert grid.size == (4 * (4 * 29 - 1), 4 * (3 * 29 - 1))
+    sample(trained, tmp_path / "folder", "--num", "12")
+    names = sorted(path.name for path in (tmp_path / "folder").iterdir())
+    assert names == [f"{i:02d}.png" for i in range(12)]
+    sample(trained, tmp_path / "same.npy", "--num", "12")
+    with Image.open(tmp_path / "folder" / "07.png") as image:
+        assert image.size == (28, 28)
+        assert np.abs(np.asarray(image) / 255 - np.load(tmp_path / "same.npy")[7]).max() <= 0.5 / 255 + 1e-6
+
+
+def test_a_gif_is_a_walk_of_as_many_pictures(trained: Path, tmp_path: Path) -> None:
+    sample(trained, tmp_path / "walk.gif", "--num", "20")
+    with Image.open(tmp_path / "walk.gif") as film:
+        assert getattr(film, "n_frames", 1) == 20
+    sample(trained, tmp_path / "walk.npy", "--num", "20", "--interpolate")
+    walk = np.load(tmp_path / "walk.npy")
+    sample(trained, tmp_path / "apart.npy", "--num", "20")
+    apart = np.load(tmp_path / "apart.npy")
+    assert np.abs(np.diff(walk, axis=0)).mean() < 0.5 * np.abs(np.diff(apart, axis=0)).mean()
+
+
+@pytest.mark.parametrize("prior", ["normal", "uniform"])
+def test_a_walk_is_closed_smooth_and_stays_where_the_prior_is_likely(prior: str) -> None:
+    config = replace(
+        PRESETS["modern"], latent=LatentConfig(size=100, prior="normal" if prior == "normal" else "uniform")
+    )
+    n = 5 * WALK_PICTURES
+    walk = np.asarray(walk_latents(config, jax.random.key(0), n))
+    assert walk.shape == (n, 100)
+    steps = np.linalg.norm(np.roll(walk, -1, axis=0) - walk, axis=1)
+    assert steps.max() < 3 * steps.mean()
+    norms = np.linalg.norm(walk, axis=1)
+    if prior == "normal":
+        # The norms of normal vectors of 100 numbers are 10 +- 0.7; a straight line would come down to about 7.
+        assert norms.min() > 8
+    else:
+        assert np.abs(walk).max() <= 1
+
+
+def test_spherical_interpolation_keeps_the_norm_and_the_angle() -> None:
+    config = PRESETS["modern"]
+    walk = np.asarray(walk_latents(config, jax.random.key(0), 2 * WALK_PICTURES))
+    start, end = walk[0], walk[WALK_PICTURES]
+    angle = np.arccos(start @ end / np.linalg.norm(start) / np.linalg.norm(end))
+    for i in range(WALK_PICTURES):
+        share = i / WALK_PICTURES
+        expected = (np.sin((1 - share) * angle) * start + np.sin(share * angle) * end) / np.sin(angle)
+        np.testing.assert_allclose(walk[i], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_walk_of_one_latent_stands_still() -> None:
+    walk = walk_latents(PRESETS["modern"], jax.random.key(0), 3)
+    assert bool(jnp.isfinite(walk).all())
+    np.testing.assert_allclose(walk, jnp.broadcast_to(walk[:1], walk.shape), rtol=1e-5)
+
+
+BAD = [
+    (["--num", "0"], "--num"),
+    (["--num", "some"], "--num"),
+    (["--seed", "-1"], "--seed"),
+    (["--out", "picture.jpeg"], "picture.jpeg"),
+    (["--checkpoint", "7"], "20, 40"),
+    (["--no-such-flag"], "--no-such-flag"),
+    (["--num", "20000", "--out", "big.png"], "--num 20000"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_a_bad_flag_is_refused_in_one_line(trained: Path, tmp_path: Path, arguments: list[str], named: str) -> None:
+    assert named in complaint(run("sample", trained, *arguments, cwd=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_is_taken_or_no_run_is_refused(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("precious")
+    assert "full" in complaint(run("sample", trained, "--out", tmp_path / "full"))
+    assert "holds no run" in complaint(run("sample", tmp_path))
+    assert "RUN" in complaint(run("sample")).upper()

@@ -1,0 +1,549 @@
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from running import (
+    SMALL,
+    checkpoint_steps,
+    command,
+    complaint,
+    environment,
+    prepare_small_data,
+    run,
+    same_run,
+    state_digest,
+    succeed,
+    train,
+)
+
+from jaxgan import config
+from jaxgan.config import Config, InputError, flag, leaves
+from jaxgan.presets import DESCRIPTIONS, PRESETS
+from jaxgan.runs.directory import owned
+from jaxgan.train import _parse, split_preset
+
+CADENCES = ("--every.log", "1", "--every.sample", "20", "--every.checkpoint", "20")
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare_small_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run of 100 steps, and what it printed."""
+    run_dir = tmp_path_factory.mktemp("finished") / "run"
+    return run_dir, train(data, run_dir, *CADENCES, "--num-steps", "100", "--every.print", "50")
+
+
+@pytest.fixture
+def copied(finished: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of the finished run, to damage."""
+    target = tmp_path / "copy"
+    subprocess.run(["cp", "-r", str(finished[0]), str(target)], check=True)
+    return target
+
+
+def test_help_shows_every_preset_with_its_description_and_every_field_with_its_flag() -> None:
+    text = succeed(run("train", "--help"))
+    joined = " ".join(text.split())
+    for name in PRESETS:
+        assert name in joined
+        assert DESCRIPTIONS[name] in joined
+    for name, value in leaves(Config()):
+        shown = flag(name) if not isinstance(value, bool) else flag(name).split(".")[0]
+        assert shown in joined, name
+
+
+def test_every_field_has_a_help_text() -> None:
+    groups = {"OptimizerConfig", "GeneratorConfig", "DiscriminatorConfig", "LatentConfig"}
+    groups |= {"ObjectiveConfig", "DataConfig", "EveryConfig"}
+    seen = 0
+    for body in (node.body for node in ast.parse(inspect.getsource(config)).body if isinstance(node, ast.ClassDef)):
+        for field, text in itertools.pairwise(body):
+            if isinstance(field, ast.AnnAssign) and ast.unparse(field.annotation) not in groups:
+                # tyro takes the string that stands under a field.
+                assert isinstance(text, ast.Expr), ast.unparse(field)
+                assert isinstance(text.value, ast.Constant)
+                assert len(str(text.value.value).split()) >= 2, ast.unparse(field)
+                seen += 1
+    # Both players have an optimiser of four fields.
+    assert seen == sum(1 for _ in leaves(Config())) - 4
+
+
+def test_help_and_import_load_no_jax() -> None:
+    code = "import sys, jaxgan, jaxgan.train; jaxgan.train.split_preset([]); assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_training_never_imports_tensorflow(data: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from jaxgan.train import main; main(sys.argv[1:]);"
+        "assert not any(name.split('.')[0] in ('tensorflow', 'torch', 'keras') for name in sys.modules)"
+    )
+    arguments = ["vanilla", *SMALL, "--data.name", "digits", "--data.data-dir", str(data), "--num-steps", "3"]
+    arguments += ["--run-dir", str(tmp_path / "run")]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def words(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
+
+
+def changed(name: str, value: Any) -> Any:
+    """Another value of a field that is allowed in the preset `modern`."""
+    special: dict[str, Any] = {
+        "gen.widths": (7, 8, 9),
+        "disc.widths": (3,),
+        "gen.activation": "silu",
+        "disc.activation": "relu",
+        "gen.initializer": "he_normal",
+        "disc.initializer": "lecun_normal",
+        "gen.output": "sigmoid",
+        "latent.prior": "uniform",
+        "objective.name": "wasserstein",
+        "data.name": "kmnist",
+        "data.data_dir": Path("some where"),
+        "data.manual_dir": Path("/else/where"),
+        "data.order": "replacement",
+    }
+    if name in special:
+        return special[name]
+    return value + 1 if isinstance(value, int) else value / 2 + 0.125
+
+
+@pytest.mark.parametrize("name", [name for name, value in leaves(Config()) if not isinstance(value, bool)])
+def test_a_flag_sets_its_field_and_no_other(name: str) -> None:
+    if name in ("objective.real_label", "objective.updates"):
+        pytest.skip("has a test of its own: it needs another objective than the default's")
+    wanted = changed(name, dict(leaves(PRESETS["modern"]))[name])
+    parsed = dict(leaves(_parse(PRESETS["modern"], [flag(name), *words(wanted)]).config))
+    assert parsed == {**dict(leaves(PRESETS["modern"])), name: wanted}
+
+
+def test_boolean_and_dependent_flags_set_their_fields() -> None:
+    arguments = ["--objective.updates", "halves", "--objective.real-label", "0.9", "--gen.batch-norm"]
+    vanilla = PRESETS["vanilla"]
+    wanted = replace(
+        vanilla,
+        objective=replace(vanilla.objective, updates="halves", real_label=0.9),
+        gen=replace(vanilla.gen, batch_norm=True),
+    )
+    assert _parse(vanilla, arguments).config == wanted
+    assert _parse(PRESETS["deep-batchnorm"], ["--gen.no-batch-norm"]).config.gen.batch_norm is False
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_leading_preset_is_the_config_it_names(name: str) -> None:
+    preset, rest = split_preset([name, "--seed", "3"])
+    assert preset == name
+    assert _parse(PRESETS[name], rest).config == replace(PRESETS[name], seed=3)
+
+
+def test_an_unknown_preset_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(InputError, match=r"no preset 'vanila'.*did you mean vanilla\?"):
+        split_preset(["vanila"])
+
+
+def test_a_run_leaves_everything_that_it_promises(finished: tuple[Path, str]) -> None:
+    run_dir, _ = finished
+    names = {path.name for path in run_dir.iterdir()}
+    assert {"config.json", "metrics.jsonl", "samples", "samples.gif", "samples.npz", "losses.png"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    assert checkpoint_steps(run_dir) == [60, 80, 100]
+    pictures = sorted(path.name for path in (run_dir / "samples").iterdir())
+    assert pictures == [f"{step:08d}.png" for step in range(0, 101, 20)]
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 101))
+    assert set(rows[0]) == {"step", "loss/disc", "loss/disc_real", "loss/disc_fake", "loss/gen", "prob/real"} | {
+        "prob/fake",
+        "accuracy/disc",
+    }
+    with Image.open(run_dir / "samples.gif") as film:
+        assert getattr(film, "n_frames", 1) == 6
+    with np.load(run_dir / "samples.npz", allow_pickle=False) as samples:
+        assert samples["steps"].tolist() == list(range(0, 101, 20))
+        assert samples["images"].shape == (6, 4, 28, 28, 1)
+        assert samples["logits"].shape == (6, 4)
+
+
+def test_the_record_names_config_versions_and_data(finished: tuple[Path, str], data: Path) -> None:
+    record = json.loads((finished[0] / "config.json").read_text())
+    assert record["format"] == 1
+    assert record["preset"] == "vanilla"
+    assert record["config"]["num_steps"] == 100
+    assert record["config"]["data"]["data_dir"] == str(data)
+    assert record["dataset"]["name"] == "digits"
+    assert re.fullmatch("[0-9a-f]{64}", record["dataset"]["fingerprint"])
+    assert record["dataset"]["num_images"] == 256
+    assert {"jaxgan", "jax", "flax", "optax"} <= set(record["versions"])
+
+
+def test_the_output_names_device_data_preset_networks_run_and_what_to_do_next(finished: tuple[Path, str]) -> None:
+    run_dir, text = finished
+    for words in ("device ", "digits, 256", "vanilla, seed 0", "generator 14,944 parameters", str(run_dir), "wrote "):
+        assert words in text
+    assert f"python -m jaxgan.sample {run_dir}" in text
+    assert "--resume --num-steps" in text
+
+
+def test_a_pipe_gets_plain_lines_at_the_printing_cadence(finished: tuple[Path, str]) -> None:
+    text = finished[1]
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
+    steps = [int(match[1]) for match in re.finditer(r"^step +(\d+)  D loss [\d.]+  G loss [\d.]+", text, re.MULTILINE)]
+    assert steps == [1, 51]
+
+
+def test_deep_batchnorm_prints_the_accuracy_of_its_discriminator(data: Path, tmp_path: Path) -> None:
+    text = train(data, tmp_path / "run", "--num-steps", "2", preset="deep-batchnorm")
+    assert re.search(r"^step +1  D loss [\d.]+  G loss [\d.]+  D accuracy [\d.]+%", text, re.MULTILINE)
+    assert "moving statistics" in text
+    # Its pictures are those after the update of steps 0, 200, ...
+    assert [path.name for path in (tmp_path / "run" / "samples").iterdir() if path.stem != "00000002"] == [
+        "00000001.png"
+    ]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(
+    finished: tuple[Path, str], data: Path, tmp_path: Path
+) -> None:
+    train(data, tmp_path / "again", *CADENCES, "--num-steps", "100")
+    same_run(finished[0], tmp_path / "again", 100)
+    train(data, tmp_path / "other", *CADENCES, "--num-steps", "100", "--seed", "1")
+    assert state_digest(finished[0], 100) != state_digest(tmp_path / "other", 100)
+
+
+def test_the_training_program_is_compiled_once_in_a_run(data: Path, tmp_path: Path) -> None:
+    fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", tmp_path / "run")
+    lengths = ("--num-steps", "77", "--every.sample", "10", "--every.checkpoint", "7")
+    done = run("train", "vanilla", *SMALL, *fixed, *lengths, JAX_LOG_COMPILES="1")
+    assert done.returncode == 0
+    assert len(re.findall(r"Finished XLA compilation of jit\(train_loop\)", done.stderr)) == 1
+
+
+def start(data: Path, run_dir: Path, *arguments: object) -> subprocess.Popen[str]:
+    fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", run_dir)
+    line = command("train", "vanilla", *SMALL, *fixed, *arguments)
+    return subprocess.Popen(line, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.005)
+
+
+def resume(run_dir: Path, *arguments: object) -> str:
+    return succeed(run("train", "--run-dir", run_dir, "--resume", *arguments))
+
+
+LONG = ("--num-steps", "3000", "--every.log", "10", "--every.sample", "100", "--every.checkpoint", "100")
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("uninterrupted") / "run"
+    train(data, run_dir, *LONG)
+    return run_dir
+
+
+@pytest.mark.parametrize("moment", ["config.json", "checkpoints/200", "checkpoints/1000"])
+def test_a_run_that_is_killed_and_resumed_ends_with_the_bits_of_one_that_was_not(
+    data: Path, uninterrupted: Path, tmp_path: Path, moment: str
+) -> None:
+    process = start(data, tmp_path / "run", *LONG)
+    wait_for(tmp_path / "run" / moment)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    process.communicate()
+    assert 3000 not in checkpoint_steps(tmp_path / "run") if (tmp_path / "run" / "checkpoints").exists() else True
+    resume(tmp_path / "run")
+    same_run(uninterrupted, tmp_path / "run", 3000)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_after_a_checkpoint_with_a_line_on_how_to_resume(
+    data: Path, uninterrupted: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    process = start(data, tmp_path / "run", *LONG)
+    wait_for(tmp_path / "run" / "checkpoints" / "100")
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert errors == ""
+    last = output.splitlines()[-1]
+    assert (
+        last == f"stopped by {number.name}; resume with: python -m jaxgan.train --run-dir {tmp_path / 'run'} --resume"
+    )
+    resume(tmp_path / "run")
+    same_run(uninterrupted, tmp_path / "run", 3000)
+
+
+def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(
+    finished: tuple[Path, str], data: Path, tmp_path: Path
+) -> None:
+    train(data, tmp_path / "run", *CADENCES, "--num-steps", "60")
+    resume(tmp_path / "run", "--num-steps", "100")
+    same_run(finished[0], tmp_path / "run", 100)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["num_steps"] == 100
+
+
+def test_resuming_a_finished_run_says_that_it_is_complete(finished: tuple[Path, str]) -> None:
+    assert "complete at step 100" in resume(finished[0])
+
+
+def test_a_run_without_a_name_goes_to_the_next_free_one_and_is_found_again(data: Path, tmp_path: Path) -> None:
+    fixed = ("--data.name", "digits", "--data.data-dir", data, "--num-steps", "2")
+    for expected in ("runs/vanilla-5", "runs/vanilla-5-2"):
+        text = succeed(run("train", "vanilla", "--seed", "5", *SMALL, *fixed, cwd=tmp_path))
+        assert f"run       {expected}\n" in text
+    text = succeed(run("train", "vanilla", "--seed", "5", "--resume", "--num-steps", "3", cwd=tmp_path))
+    assert "run       runs/vanilla-5-2\n" in text
+    assert "resuming at step 2" in text
+
+
+def test_a_non_finite_loss_ends_the_run_with_exit_3_its_name_and_step(data: Path, tmp_path: Path) -> None:
+    fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", tmp_path / "run", "--num-steps", "60")
+    # Adam moves every weight by about the learning rate, so 1e18 overflows float32 within a few steps.
+    rates = ("--gen.optimizer.learning-rate", "1e18", "--disc.optimizer.learning-rate", "1e18")
+    done = run("train", "vanilla", *SMALL, *CADENCES, *fixed, *rates)
+    assert done.returncode == 3
+    found = re.fullmatch(r"jaxgan: training diverged: (\S+) is (nan|inf|-inf) at step (\d+); .*\n", done.stderr)
+    assert found, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == int(found[3]) - 1
+    assert checkpoint_steps(tmp_path / "run") == []
+
+
+def test_divergence_leaves_the_last_good_checkpoint_and_saves_no_bad_state(data: Path, tmp_path: Path) -> None:
+    fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", tmp_path / "run", "--num-steps", "60")
+    # The first update makes G's weights enormous but finite; its next images are not.
+    rates = ("--gen.optimizer.learning-rate", "1e25")
+    done = run("train", "vanilla", *SMALL, *fixed, *rates, "--every.checkpoint", "1", "--keep", "100")
+    assert done.returncode == 3
+    found = re.search(r"at step (\d+); the last good checkpoint is that of step (\d+)\n", done.stderr)
+    assert found, done.stderr
+    good = int(found[1]) - 1
+    assert int(found[2]) == good >= 1
+    assert checkpoint_steps(tmp_path / "run") == list(range(1, good + 1))
+    succeed(run("sample", tmp_path / "run", "--out", tmp_path / "sample.npy", "--num", "3"))
+
+
+BAD_FLAGS = [
+    (["--num-steps", "many"], "--num-steps"),
+    (["--no-such-field", "1"], "--no-such-field"),
+    (["--gen.widths"], "--gen.widths"),
+    (["--gen.widths", "8", "x"], "--gen.widths"),
+    (["--batch-size", "0"], "--batch-size"),
+    (["--gen.optimizer.learning-rate", "-1"], "--gen.optimizer.learning-rate"),
+    (["--objective.name", "vanilla"], "--objective.name"),
+    (["--objective.real-label", "0"], "--objective.real-label"),
+    (["--objective.updates", "halves"], "--objective.updates"),
+    (["--seed"], "--seed"),
+    (["bogus"], "no preset 'bogus'"),
+    (["vanilla", "bogus"], "bogus"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"), BAD_FLAGS, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_a_bad_flag_ends_with_one_line_that_names_it_and_leaves_nothing(
+    tmp_path: Path, arguments: list[str], named: str
+) -> None:
+    assert named in complaint(run("train", *arguments, cwd=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_a_run_is_made(data: Path, tmp_path: Path) -> None:
+    arguments = ("--data.name", "digits", "--data.data-dir", data, "--data.holdout", "0", "--batch-size", "257")
+    line = complaint(run("train", *arguments, "--run-dir", tmp_path / "run"))
+    assert "257" in line
+    assert "256" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_network_mnist_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    done = run("train", "--data.name", "mnist", "--data.data-dir", tmp_path / "data", "--run-dir", tmp_path / "run")
+    assert done.returncode == 2
+    line = done.stderr.splitlines()[-1]
+    assert "--data.manual-dir" in line
+    assert "train-images-idx3-ubyte.gz" in line
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_manual_dir_without_the_files_is_refused_by_name(tmp_path: Path) -> None:
+    arguments = ("--data.manual-dir", tmp_path, "--data.data-dir", tmp_path / "data", "--run-dir", tmp_path / "run")
+    line = complaint(run("train", *arguments))
+    assert "train-images-idx3-ubyte.gz" in line
+    assert str(tmp_path) in line
+
+
+def test_a_directory_that_holds_a_run_is_not_overwritten(finished: tuple[Path, str], data: Path) -> None:
+    before = state_digest(finished[0], 100)
+    fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", finished[0])
+    assert "--resume" in complaint(run("train", "vanilla", *SMALL, *fixed))
+    assert state_digest(finished[0], 100) == before
+
+
+def test_a_directory_with_other_files_is_left_alone(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", tmp_path)
+    assert "not empty" in complaint(run("train", "vanilla", *SMALL, *fixed))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_resuming_where_there_is_no_run_is_refused(tmp_path: Path) -> None:
+    assert "holds no run" in complaint(run("train", "--run-dir", tmp_path / "nothing", "--resume"))
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_run_directory_that_cannot_be_made_is_refused(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    fixed = ("--data.name", "digits", "--data.data-dir", data)
+    for place in (tmp_path / "file" / "run", tmp_path / "file"):
+        assert str(place) in complaint(run("train", "vanilla", *SMALL, *fixed, "--run-dir", place))
+
+
+def test_a_run_directory_in_use_is_refused(copied: Path) -> None:
+    with owned(copied):
+        assert "in use by another process" in complaint(run("train", "--run-dir", copied, "--resume"))
+
+
+CONTRADICTIONS = [
+    ["--gen.optimizer.learning-rate", "0.5"],
+    ["--seed", "1"],
+    ["--batch-size", "16"],
+    ["--data.name", "mnist"],
+    ["--objective.name", "hinge"],
+    ["--every.grid", "3"],
+]
+
+
+@pytest.mark.parametrize("arguments", CONTRADICTIONS, ids=" ".join)
+def test_a_config_that_contradicts_the_stored_one_is_refused_by_field(
+    finished: tuple[Path, str], arguments: list[str]
+) -> None:
+    line = complaint(run("train", "--run-dir", finished[0], "--resume", "--num-steps", "200", *arguments))
+    assert arguments[0] in line
+    assert "contradicts" in line
+
+
+def test_another_preset_or_fewer_steps_than_were_made_are_refused_on_resume(finished: tuple[Path, str]) -> None:
+    assert "preset vanilla" in complaint(run("train", "logged", "--run-dir", finished[0], "--resume"))
+    assert "--num-steps 50" in complaint(run("train", "--run-dir", finished[0], "--resume", "--num-steps", "50"))
+
+
+def test_data_that_changed_since_the_run_began_is_refused(finished: tuple[Path, str], tmp_path: Path) -> None:
+    other = prepare_small_data(tmp_path / "other", seed=1)
+    arguments = ("--run-dir", finished[0], "--resume", "--num-steps", "200", "--data.data-dir", other)
+    assert "fingerprint" in complaint(run("train", *arguments))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}', '{"format": 1, "config": {"seed": 1}}'])
+def test_a_damaged_record_is_refused(copied: Path, text: str) -> None:
+    (copied / "config.json").write_text(text)
+    assert "config.json" in complaint(run("train", "--run-dir", copied, "--resume"))
+
+
+def test_a_record_with_a_value_out_of_range_is_refused(copied: Path) -> None:
+    path = copied / "config.json"
+    path.write_text(path.read_text().replace('"batch_size": 8', '"batch_size": 0'))
+    assert "--batch-size" in complaint(run("train", "--run-dir", copied, "--resume"))
+
+
+def truncate(checkpoint: Path) -> None:
+    """Cuts every file of a checkpoint that holds numbers in half."""
+    for path in checkpoint.rglob("*"):
+        if path.is_file() and path.stat().st_size > 1000:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_a_truncated_checkpoint_is_passed_over_for_the_one_before(finished: tuple[Path, str], copied: Path) -> None:
+    truncate(copied / "checkpoints" / "100")
+    done = run("train", "--run-dir", copied, "--resume")
+    assert done.returncode == 0
+    assert re.fullmatch(r"jaxgan: warning: the checkpoint of step 100 cannot be read .*\n", done.stderr)
+    assert "resuming at step 80" in done.stdout
+    same_run(finished[0], copied, 100)
+    assert (copied / "damaged-checkpoints" / "100").is_dir()
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_found(copied: Path) -> None:
+    for path in (copied / "checkpoints" / "100" / "state").rglob("*"):
+        if path.parent.name == "d" and path.stat().st_size > 1000:
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+    done = run("train", "--run-dir", copied, "--resume")
+    assert "the checkpoint of step 100" in done.stderr
+    assert "resuming at step 80" in done.stdout
+
+
+def test_a_checkpoint_of_another_run_is_passed_over(copied: Path, data: Path, tmp_path: Path) -> None:
+    train(data, tmp_path / "wide", "--num-steps", "120", "--gen.widths", "24")
+    (tmp_path / "wide" / "checkpoints" / "120").rename(copied / "checkpoints" / "120")
+    done = run("train", "--run-dir", copied, "--resume", "--num-steps", "120")
+    assert "the checkpoint of step 120" in done.stderr
+    assert "resuming at step 100" in done.stdout
+
+
+def test_a_run_with_no_good_checkpoint_left_is_refused_and_loses_nothing(copied: Path) -> None:
+    for checkpoint in (copied / "checkpoints").iterdir():
+        truncate(checkpoint)
+    done = run("train", "--run-dir", copied, "--resume")
+    assert done.returncode == 2
+    assert "none of its 3 checkpoints" in done.stderr.splitlines()[-1]
+    assert checkpoint_steps(copied) == [60, 80, 100]
+    assert (copied / "metrics.jsonl").read_text().count("\n") == 100
+
+
+def test_a_device_that_does_not_exist_is_refused(data: Path, tmp_path: Path) -> None:
+    fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", tmp_path / "run")
+    for platform in ("rocm", "nonsense"):
+        line = complaint(run("train", "vanilla", *SMALL, *fixed, JAX_PLATFORMS=platform))
+        assert f"JAX_PLATFORMS={platform}" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_ends_a_run_with_one_line_and_its_last_checkpoint(data: Path, tmp_path: Path) -> None:
+    mount = tmp_path / "small"
+    mount.mkdir()
+    fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", mount / "run", "--gen.widths", "128")
+    line = command(
+        "train", "vanilla", *SMALL, *fixed, "--num-steps", "4000", "--every.checkpoint", "40", "--keep", "99"
+    )
+    # A file system of 12 MB in a name space of its own, which needs no privilege where user name spaces are allowed.
+    inside = (
+        f"mount -t tmpfs -o size=12m none {mount} && $0 $@; code=$?; cp -r {mount}/run {tmp_path}/saved; exit $code"
+    )
+    done = subprocess.run(
+        ["unshare", "-Urm", "bash", "-c", inside, *line],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("user name spaces are not allowed here")
+    assert "No space left on device" in complaint(done)
+    assert checkpoint_steps(tmp_path / "saved")
+    succeed(run("sample", tmp_path / "saved", "--out", tmp_path / "sample.npy"))
