@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from tensorboardX import SummaryWriter
 
-from jaxgan.config import Config
+from jaxgan.config import Config, InputError
 from jaxgan.runs.directory import write_atomically
 from jaxgan.runs.figures import decode_samples, encode_samples, to_bytes, write_curves, write_film
 
@@ -58,14 +58,24 @@ class Journal:
 
 
 def _line(row: Mapping[str, float]) -> str:
-    return json.dumps(row) + "\n"
+    return json.dumps(row, allow_nan=False) + "\n"
 
 
 def read_rows(run: Path) -> list[dict[str, float]]:
-    """The rows of `metrics.jsonl`; a last line that a kill cut short is left out."""
+    """The rows of `metrics.jsonl`; a last line that a kill cut short is left out.
+
+    Raises:
+        InputError: Another line is damaged.
+    """
     path = run / METRICS
-    text = path.read_text() if path.exists() else ""
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise InputError(f"{path}: line {number} is damaged") from error
+    return rows
 
 
 def sample_files(run: Path) -> list[Path]:

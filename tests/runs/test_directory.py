@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jaxgan.config import Config, DataConfig, InputError
+from jaxgan.presets import PRESETS
+from jaxgan.runs.directory import (
+    FORMAT,
+    DatasetRecord,
+    RunRecord,
+    check_new,
+    free_directory,
+    latest_directory,
+    owned,
+    read_record,
+    write_atomically,
+    write_record,
+)
+
+
+def record(config: Config) -> RunRecord:
+    return RunRecord(FORMAT, "vanilla", config, DatasetRecord("mnist", "ab" * 32, (28, 28, 1), 55_000), {"jax": "1"})
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_record_is_read_back_as_it_was_written(tmp_path: Path, name: str) -> None:
+    config = replace(PRESETS[name], data=DataConfig(name="mnist", manual_dir=Path("/some where/é")))
+    write_record(tmp_path, record(config))
+    assert read_record(tmp_path) == record(config)
+
+
+def test_an_unknown_field_in_a_record_is_refused_by_name(tmp_path: Path) -> None:
+    write_record(tmp_path, record(Config()))
+    stored = json.loads((tmp_path / "config.json").read_text())
+    stored["config"]["gen"]["colour"] = "red"
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(InputError, match="colour"):
+        read_record(tmp_path)
+
+
+def test_a_record_of_a_later_format_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    write_record(tmp_path, replace(record(Config()), format=FORMAT + 1))
+    with pytest.raises(InputError, match=f"format {FORMAT + 1}; this jaxgan reads format {FORMAT}"):
+        read_record(tmp_path)
+
+
+def test_names_count_on_from_those_that_are_there(tmp_path: Path) -> None:
+    base = tmp_path / "vanilla-0"
+    assert free_directory(base) == latest_directory(base) == base
+    for expected in ("vanilla-0", "vanilla-0-2", "vanilla-0-3"):
+        made = free_directory(base)
+        assert made.name == expected
+        made.mkdir()
+        assert latest_directory(base) == made
+
+
+def test_only_an_empty_or_a_new_directory_takes_a_new_run(tmp_path: Path) -> None:
+    check_new(tmp_path / "new")
+    check_new(tmp_path)
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path, tmp_path / "file"):
+        with pytest.raises(InputError, match=str(place)):
+            check_new(place)
+
+
+def test_one_process_owns_a_directory_until_it_ends_however_it_ends(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from jaxgan.runs.directory import owned\n"
+        "with owned(Path(sys.argv[1])): print('mine', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"mine\n"
+        with pytest.raises(InputError, match="in use by another process"), owned(tmp_path):
+            pass
+        other.kill()
+    with owned(tmp_path):
+        pass
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config.json"
+    write_atomically(path, b"old")
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise OSError("no")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match="no"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["config.json"]

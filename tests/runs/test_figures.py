@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxgan.config import Config
+from jaxgan.presets import PRESETS
+from jaxgan.runs import figures
+
+
+def random_images(n: int, channels: int = 1) -> np.ndarray:
+    return np.random.default_rng(0).random((n, 28, 28, channels), np.float32)
+
+
+def test_levels_are_the_nearest_of_256_and_cut_at_the_ends() -> None:
+    values = np.array([-1.0, 0.0, 0.4 / 255, 0.6 / 255, 1.0, 2.0], np.float32)
+    assert figures.to_bytes(values).tolist() == [0, 0, 0, 1, 255, 255]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_of_samples_gives_back_its_step_images_and_logits(tmp_path: Path, channels: int) -> None:
+    images = random_images(9, channels)
+    logits = np.linspace(-3, 3, 9).astype(np.float32)
+    path = tmp_path / "a.png"
+    path.write_bytes(figures.encode_samples(images, logits, 1234))
+    step, levels, read = figures.decode_samples(path, (28, 28, channels))
+    assert step == 1234
+    assert np.array_equal(levels, figures.to_bytes(images))
+    np.testing.assert_allclose(read, logits, atol=1e-4)
+
+
+def test_a_grid_puts_images_row_by_row_with_a_line_between() -> None:
+    images = np.stack([np.full((2, 3, 1), level, np.uint8) for level in (10, 20, 30)])
+    picture = np.asarray(figures.grid(images, columns=2, scale=1))
+    line = 64
+    assert picture.tolist() == [
+        [10, 10, 10, line, 20, 20, 20],
+        [10, 10, 10, line, 20, 20, 20],
+        [line] * 7,
+        [30, 30, 30, line, line, line, line],
+        [30, 30, 30, line, line, line, line],
+    ]
+
+
+def test_a_film_is_thinned_to_its_most_frames_and_keeps_the_first_and_the_last(tmp_path: Path) -> None:
+    paths = []
+    for i in range(250):
+        paths.append(tmp_path / f"{i}.png")
+        Image.fromarray(np.full((8, 8), i, np.uint8)).save(paths[-1])
+    figures.write_film(paths, [str(i) for i in range(250)], tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as film:
+        assert getattr(film, "n_frames", 1) == figures.MAX_FRAMES
+        first = np.asarray(film.convert("L"))[0, 0]
+        film.seek(figures.MAX_FRAMES - 1)
+        assert (first, np.asarray(film.convert("L"))[0, 0]) == (0, 249)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_curves_are_drawn_for_every_preset(tmp_path: Path, name: str) -> None:
+    names = ("loss/disc", "loss/gen", "prob/real", "prob/fake")
+    rows = [{"step": step, **dict.fromkeys(names, 1 / step)} for step in range(1, 200)]
+    figures.write_curves(rows, PRESETS[name], tmp_path / "losses.png")
+    with Image.open(tmp_path / "losses.png") as picture:
+        assert picture.size == (990, 715)
+
+
+def test_curves_do_without_probabilities(tmp_path: Path) -> None:
+    figures.write_curves([{"step": 1, "loss/disc": 0.0, "loss/gen": 1.0}], Config(), tmp_path / "losses.png")
+    with Image.open(tmp_path / "losses.png") as picture:
+        assert picture.size == (990, 440)
+
+
+def test_the_lines_of_the_equilibrium_are_named() -> None:
+    assert figures._name(2 * math.log(2)) == "2 ln 2 = 1.386"
+    assert figures._name(math.log(2)) == "ln 2 = 0.693"
+    assert figures._name(1.37628) == "1.376"
+
+
+def test_an_array_file_drops_a_single_channel_and_keeps_three() -> None:
+    for channels, shape in ((1, (2, 28, 28)), (3, (2, 28, 28, 3))):
+        content = figures.encode_array(random_images(2, channels))
+        assert np.load(io.BytesIO(content), allow_pickle=False).shape == shape
