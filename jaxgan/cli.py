@@ -94,6 +94,11 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG):
             raise
         code = _complain(f"{error.filename or 'writing'}: {error.strerror}")
+    except (MemoryError, RuntimeError, ValueError) as error:
+        # XLA tells in words that something does not fit into memory.
+        if not (isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)):
+            raise
+        code = _complain("out of memory: take smaller --gen.widths, --disc.widths, --batch-size, --every.grid or --num")
     sys.exit(code)
 
 

@@ -230,9 +230,10 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 _AT_LEAST_ZERO = "decay_steps data.holdout every.log every.print every.sample every.checkpoint"
-_AT_LEAST_ONE = "num_steps batch_size keep latent.size every.grid"
+_AT_LEAST_ONE = "num_steps batch_size keep"
 _WEIGHTS = "objective.r1 objective.r2 objective.gradient_penalty"
 _FRACTIONS = "average_decay gen.negative_slope disc.negative_slope"
+_WIDTH_MAX = 2**16
 _STEPS_MAX = 2**31 - 2  # `TrainState.step` is an int32, and one past the end must fit.
 
 
@@ -242,14 +243,20 @@ def _check_ranges(config: Config) -> None:
     def rule(names: str, wanted: str, test: Any) -> None:
         ok.update(dict.fromkeys(names.split(), (wanted, test)))
 
-    rule("seed", f"must be a whole number from 0 to {2**32 - 1}", lambda x: 0 <= x < 2**32)
-    rule(_AT_LEAST_ZERO, f"must be a whole number from 0 to {_STEPS_MAX}", lambda x: 0 <= x <= _STEPS_MAX)
-    rule(_AT_LEAST_ONE, f"must be a whole number from 1 to {_STEPS_MAX}", lambda x: 1 <= x <= _STEPS_MAX)
+    def whole(names: str, least: int, most: int) -> None:
+        wanted = f"must be a whole number from {least} to {most}"
+        rule(names, wanted, lambda x: type(x) is int and least <= x <= most)
+
+    whole("seed", 0, 2**32 - 1)
+    whole(_AT_LEAST_ZERO, 0, _STEPS_MAX)
+    whole(_AT_LEAST_ONE, 1, _STEPS_MAX)
+    whole("latent.size", 1, _WIDTH_MAX)
+    whole("every.grid", 1, 100)
     rule(_WEIGHTS, "must be a finite number, 0 or more", lambda x: 0 <= x < math.inf)
     rule(_FRACTIONS, "must be in [0, 1)", lambda x: 0 <= x < 1)
     rule("objective.real_label", "must be in (0, 1]", lambda x: 0 < x <= 1)
     for player in ("gen", "disc"):
-        rule(f"{player}.widths", "must name one or more hidden layers, each of 1 unit or more", _are_widths)
+        rule(f"{player}.widths", f"must name one or more hidden layers of 1 to {_WIDTH_MAX} units", _are_widths)
         rates = f"{player}.optimizer.learning_rate {player}.optimizer.epsilon"
         rule(rates, "must be a finite number above 0", lambda x: 0 < x < math.inf)
         rule(f"{player}.optimizer.b1 {player}.optimizer.b2", "must be in [0, 1)", lambda x: 0 <= x < 1)
@@ -261,7 +268,7 @@ def _check_ranges(config: Config) -> None:
 
 
 def _are_widths(widths: tuple[int, ...]) -> bool:
-    return len(widths) > 0 and all(width >= 1 for width in widths)
+    return len(widths) > 0 and all(type(width) is int and 1 <= width <= _WIDTH_MAX for width in widths)
 
 
 def _check_combinations(config: Config) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -32,10 +33,22 @@ class Generator(nn.Module):
     def __call__(self, latents: Float[Array, "batch latent"], *, training: bool) -> Float[Array, "batch h w c"]:
         """Draws one image a latent; batch norm uses the batch's statistics in training, else the moving averages."""
         hidden = _hidden_layers(self.config, latents, training=training)
-        # The output kernel is [units, h, w, c], so that parameters alone tell what images they make.
-        output = nn.DenseGeneral(self.image_shape, kernel_init=INITIALIZERS[self.config.initializer], name="output")
-        images = output(hidden)
+        images = _Pixels(self.image_shape, INITIALIZERS[self.config.initializer], name="output")(hidden)
         return jnp.tanh(images) if self.config.output == "tanh" else jax.nn.sigmoid(images)
+
+
+class _Pixels(nn.Module):
+    """A dense layer that makes images; its bias has their shape, so that parameters alone tell it."""
+
+    image_shape: tuple[int, int, int]
+    kernel_init: Callable[..., Array]
+
+    @nn.compact
+    def __call__(self, hidden: Float[Array, "batch units"]) -> Float[Array, "batch h w c"]:
+        # A kernel of [units, pixels] rather than [units, h, w, c]: XLA lays the latter out anew at every step.
+        kernel = self.param("kernel", self.kernel_init, (hidden.shape[-1], math.prod(self.image_shape)))
+        bias = self.param("bias", nn.initializers.zeros_init(), self.image_shape)
+        return (hidden @ kernel).reshape(-1, *self.image_shape) + bias[None]
 
 
 class Discriminator(nn.Module):

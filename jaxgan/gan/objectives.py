@@ -248,7 +248,7 @@ def equilibrium(config: Config) -> dict[str, float]:
         case "wasserstein":
             return {"loss/disc": 0.0}
         case "hinge":
-            return {"loss/disc": 2.0}
+            return {"loss/disc": 1.0 if config.objective.updates == "halves" else 2.0}
     if config.objective.updates == "halves":
         losses["loss/disc"] /= 2
     return losses | {"prob/real": best, "prob/fake": best}

@@ -60,7 +60,10 @@ def train_steps(
 
     Raises:
         InputError: The batch is larger than the data set.
+        ValueError: `num_steps` is negative.
     """
+    if num_steps < 0:
+        raise ValueError(f"num_steps must be 0 or more, not {num_steps}")
     check_batch_size(config, dataset.images.shape[0])
     pieces = [np.zeros((0, len(metric_names(config))), np.float32)]
     for start in range(0, num_steps, CAPACITY):

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from jaxgan.config import Config
+from jaxgan.config import Config, InputError
 from jaxgan.gan.objectives import equilibrium
 from jaxgan.runs.directory import write_atomically
 
@@ -64,22 +64,24 @@ def encode_samples(images: Float[np.ndarray, "n h w c"], logits: Float[np.ndarra
 def decode_samples(
     path: Path, image_shape: tuple[int, int, int]
 ) -> tuple[int, UInt8[np.ndarray, "n h w c"], Float[np.ndarray, " n"]]:
-    """(step, images, D's logits) of a file that `encode_samples` made."""
+    """(step, images, D's logits) of a file that `encode_samples` made.
+
+    Raises:
+        InputError: It is damaged, or no such file.
+    """
     height, width, channels = image_shape
-    with Image.open(path) as picture:
-        picture.load()
-        text = {key: str(value) for key, value in picture.info.items()}
-        pixels = np.asarray(picture)
-    logits = np.array(json.loads(text["logits"]), np.float32)
-    columns = math.isqrt(len(logits))
-    scale = grid_scale(columns, width)
-    pixels = pixels[::scale, ::scale].reshape(*pixels[::scale, ::scale].shape[:2], channels)
-    cells = [
-        pixels[top : top + height, left : left + width]
-        for top in range(0, columns * (height + PADDING), height + PADDING)
-        for left in range(0, columns * (width + PADDING), width + PADDING)
-    ]
-    return int(text["step"]), np.stack(cells), logits
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            step, logits = int(picture.info["step"]), np.array(json.loads(picture.info["logits"]), np.float32)
+            pixels = np.asarray(picture)
+        columns = math.isqrt(len(logits))
+        scale = grid_scale(columns, width)
+        small = pixels[::scale, ::scale].reshape(-1, columns * (width + PADDING) - PADDING, channels)
+        corners = [(y * (height + PADDING), x * (width + PADDING)) for y in range(columns) for x in range(columns)]
+        return step, np.stack([small[y : y + height, x : x + width] for y, x in corners]), logits
+    except (OSError, ValueError, KeyError, TypeError, SyntaxError) as error:  # Pillow raises any of these.
+        raise InputError(f"{path} is not a picture of samples ({type(error).__name__}): remove it") from error
 
 
 def write_film(paths: list[Path], captions: list[str], target: Path) -> None:

@@ -80,7 +80,7 @@ def read_rows(run: Path) -> list[dict[str, float]]:
 
 def sample_files(run: Path) -> list[Path]:
     """The pictures of samples, first step first."""
-    return sorted((run / "samples").glob("*.png"))
+    return sorted(path for path in (run / "samples").glob("*.png") if path.stem.isdecimal())
 
 
 def summarise(run: Path, config: Config, image_shape: tuple[int, int, int]) -> list[str]:

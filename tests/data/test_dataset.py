@@ -186,7 +186,9 @@ def test_impossible_splits_and_batches_are_refused(config: Config) -> None:
     assert "50 training images" in complaint(load_dataset, with_holdout(50), "validation")
     assert len(load_dataset(with_holdout(0), "train").labels) == 50
     assert len(load_dataset(replace(config, batch_size=40), "train").labels) == 40
-    assert "41 real images a step; the training set has 40" in complaint(load_dataset, replace(config, batch_size=41), "train")
+    assert "41 real images a step; the training set has 40" in complaint(
+        load_dataset, replace(config, batch_size=41), "train"
+    )
     assert len(load_dataset(replace(config, batch_size=41), "test").labels) == 20
     halves = ObjectiveConfig(name="non_saturating", updates="halves", r1=0.0, r2=0.0)
     assert len(load_dataset(replace(config, batch_size=80, objective=halves), "train").labels) == 40

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan.config import Config
+from jaxgan.config import Config, InputError
 from jaxgan.presets import PRESETS
 from jaxgan.runs import figures
 
@@ -32,6 +32,17 @@ def test_a_picture_of_samples_gives_back_its_step_images_and_logits(tmp_path: Pa
     assert step == 1234
     assert np.array_equal(levels, figures.to_bytes(images))
     np.testing.assert_allclose(read, logits, atol=1e-4)
+
+
+def test_a_damaged_or_foreign_picture_is_refused_by_name(tmp_path: Path) -> None:
+    whole = figures.encode_samples(random_images(4), np.zeros(4, np.float32), 1)
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8)).save(buffer, "PNG")
+    for i, content in enumerate((b"", b"text", whole[: len(whole) // 2], buffer.getvalue())):
+        path = tmp_path / f"{i}.png"
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=rf"{i}\.png is not a picture of samples"):
+            figures.decode_samples(path, (28, 28, 1))
 
 
 def test_a_grid_puts_images_row_by_row_with_a_line_between() -> None:
