@@ -21,7 +21,7 @@ from jaxgan.config import (
 _ADAM = OptimizerConfig(learning_rate=1e-3, b1=0.9, b2=0.999, epsilon=1e-8)
 _CROSS_ENTROPY = ObjectiveConfig(name="non_saturating", r1=0.0, r2=0.0)
 
-_MODERN_ADAM = OptimizerConfig(learning_rate=4e-4, b1=0.0, b2=0.99)
+_MODERN_ADAM = OptimizerConfig(learning_rate=1.5e-3, b1=0.0, b2=0.99)
 
 _MODERN = Config(
     decay_steps=12_000,

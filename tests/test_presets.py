@@ -142,7 +142,7 @@ def test_presets_are_the_five_systems_field_by_field(preset: str) -> None:
 def test_modern_is_the_default_and_averages_a_relativistic_generator_with_both_penalties() -> None:
     assert DEFAULT_PRESET == "modern"
     fields = dict(leaves(PRESETS["modern"]))
-    expected = adam(4e-4, 0.0, 0.99, 1e-8) | {
+    expected = adam(1.5e-3, 0.0, 0.99, 1e-8) | {
         "num_steps": 12_000,
         "decay_steps": 12_000,
         "batch_size": 128,

@@ -44,7 +44,12 @@ def discriminator_update(
 
     Returns:
         The state after the update, and D's metrics before it.
+
+    Raises:
+        ValueError: The batch is not as large as the config says.
     """
+    if batch.images.shape[0] != config.real_batch_size:
+        raise ValueError(f"the batch has {batch.images.shape[0]} images; the config wants {config.real_batch_size}")
     latents = sample_latents(config, _latents_key(config, key, DISC_LATENTS), config.real_batch_size)
     fake, _ = synthesize(config, state.params.gen, state.batch_stats.gen, latents, training=False)
     if config.objective.updates == "halves":

@@ -247,7 +247,7 @@ def test_without_resolving_first_auto_warns_on_stderr(
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in lines] == [
         "downloading mnist, kilobytes",
-        "warning",
+        "jaxgan",
         *["preparing digits"] * 2,
         *["reading digits"] * 2,
     ]

@@ -11,7 +11,7 @@ import pytest
 from small_runs import GAME, TINY_SHAPE, bits, changed, differing, first_batch, random_dataset, tiny
 
 from jaxgan.config import Config
-from jaxgan.gan.batches import Dataset
+from jaxgan.gan.batches import Batch, Dataset
 from jaxgan.gan.objectives import metric_names
 from jaxgan.gan.sampling import sample_latents
 from jaxgan.gan.state import STEP, TrainState, init_state
@@ -322,3 +322,10 @@ def test_hyper_parameters_are_copied_into_the_state() -> None:
     assert [float(x) for x in hyper.optimizer.disc] == pytest.approx([disc.learning_rate, disc.b1, 0.03125, 0.25])
     assert [float(x) for x in hyper[1:]] == [17, 0.75, 0.5, 0.125, 0.0, 0.0]
     assert all(leaf.dtype == jnp.float32 and leaf.shape == () for leaf in jax.tree.leaves(hyper))
+
+
+def test_a_batch_of_another_size_than_the_configs_is_refused() -> None:
+    config = PRESETS["vanilla"]
+    batch = Batch(jnp.zeros((64, 28, 28, 1)), jnp.zeros(64, jnp.int32))
+    with pytest.raises(ValueError, match="the batch has 64 images; the config wants 128"):
+        train_step(config, init_state(config, jax.random.key(0)), batch)

@@ -58,17 +58,24 @@ def test_a_grid_puts_images_row_by_row_with_a_line_between() -> None:
     ]
 
 
+def in_bits(number: int) -> np.ndarray:
+    """A picture of 8x8 whose first row is a number in bits."""
+    pixels = np.zeros((8, 8), np.uint8)
+    pixels[0] = [255 * (number >> bit & 1) for bit in range(8)]
+    return pixels
+
+
 def test_a_film_is_thinned_to_its_most_frames_and_keeps_the_first_and_the_last(tmp_path: Path) -> None:
     paths = []
     for i in range(250):
         paths.append(tmp_path / f"{i}.png")
-        Image.fromarray(np.full((8, 8), i, np.uint8)).save(paths[-1])
+        Image.fromarray(in_bits(i)).save(paths[-1])
     figures.write_film(paths, [str(i) for i in range(250)], tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as film:
         assert getattr(film, "n_frames", 1) == figures.MAX_FRAMES
-        first = np.asarray(film.convert("L"))[0, 0]
-        film.seek(figures.MAX_FRAMES - 1)
-        assert (first, np.asarray(film.convert("L"))[0, 0]) == (0, 249)
+        for frame, number in ((0, 0), (figures.MAX_FRAMES - 1, 249)):
+            film.seek(frame)
+            assert np.array_equal(np.asarray(film.convert("L"))[0], in_bits(number)[0])
 
 
 @pytest.mark.parametrize("name", PRESETS)

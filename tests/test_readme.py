@@ -1,0 +1,75 @@
+"""The README's commands and its program, taken from its text."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running import environment, prepare_small_data
+
+from jaxgan import cli, sample
+from jaxgan.presets import DESCRIPTIONS, PRESETS
+from jaxgan.train import _parse, split_preset
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+COMMANDS = [line for block in blocks("bash") for line in block.splitlines() if "-m jaxgan." in line]
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(COMMANDS) >= 10
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_is_understood(line: str) -> None:
+    words = shlex.split(line.rsplit("&&", maxsplit=1)[-1], comments=True)
+    door, arguments = words[2].removeprefix("jaxgan."), words[3:]
+    if door == "sample":
+        wanted = cli.parse(sample.Arguments, arguments, usage="sample", description="")
+        sample._check(wanted)
+    elif "--help" not in arguments:
+        assert door == "train"
+        preset, rest = split_preset(arguments)
+        _parse(PRESETS[preset or "modern"], rest)
+
+
+def test_the_two_commands_are_what_ci_runs() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    install, test = blocks("bash")[1].split(" && ")[1:]
+    assert install.removeprefix(".venv/bin/") in script
+    assert test.strip().removeprefix(".venv/bin/") in script
+
+
+def test_the_program_runs_as_it_stands(tmp_path: Path) -> None:
+    (program,) = blocks("python")
+    # auto finds no MNIST and no network here; the small set stands where the embedded one would be prepared.
+    program = program.replace('PRESETS["vanilla"]', "replace(PRESETS['vanilla'], data=DataConfig('digits', holdout=0))")
+    program = "from dataclasses import replace; from jaxgan.config import DataConfig\n" + program
+    program += "\nassert images.shape == (16, 28, 28, 1) and float(images.min()) >= 0 and float(images.max()) <= 1"
+    data = prepare_small_data(tmp_path)
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment(TFDS_DATA_DIR=str(data)), timeout=120)
+
+
+def test_every_preset_has_a_row_and_a_description() -> None:
+    assert set(PRESETS) == set(DESCRIPTIONS)
+    for name in PRESETS:
+        assert f"| `{name}` |" in README
+
+
+def test_every_link_and_picture_is_there_and_small() -> None:
+    targets = [t for t in re.findall(r'\]\(([^)#]+)\)|src="([^"]+)"', README) for t in t if t and "://" not in t]
+    assert len(targets) >= 4
+    for target in targets:
+        path = ROOT / target
+        assert path.is_file(), target
+        assert path.stat().st_size < 300_000, target
