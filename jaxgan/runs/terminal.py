@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
+from rich.text import Text
 
 _SHOWN = {
     "loss/disc": "D loss {:.3f}",
@@ -17,6 +18,17 @@ _SHOWN = {
     "prob/fake": "D(fake) {:.3f}",
 }
 _ON_THE_BAR = ("loss/disc", "loss/gen", "prob/real", "prob/fake")
+_ABOVE_THE_BAR = ("loss/disc", "loss/gen", "accuracy/disc")
+
+
+class _Status(ProgressColumn):
+    """Two lines, so that all fits into 80 columns beside the bar: how far, how fast, how long; the newest metrics."""
+
+    def render(self, task: Task) -> Text:
+        left = task.time_remaining
+        clock = "" if left is None else f"  {int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d} left"
+        done = f"step {int(task.completed):,}/{int(task.total or 0):,}"
+        return Text(f"{done}  {task.fields['rate']}{clock}\n{task.fields['metrics']}")
 
 
 class Terminal:
@@ -44,17 +56,13 @@ class Terminal:
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         """Prints the metrics of a step."""
-        self.say("  ".join((f"step {step:>9,}", *shown(metrics, tuple(_SHOWN)))))
+        names = tuple(_SHOWN) if self._progress is None else _ABOVE_THE_BAR
+        self.say("  ".join((f"step {step:>9,}", *shown(metrics, names))))
 
     def start(self, step: int, num_steps: int) -> None:
         """Shows the bar of a run that stands at `step`."""
         if self._console.is_terminal:
-            columns = (
-                BarColumn(bar_width=20),
-                TextColumn("step {task.completed:,}/{task.total:,}  {task.fields[rate]}"),
-                TimeRemainingColumn(compact=True),
-                TextColumn("left  {task.fields[metrics]}"),
-            )
+            columns = (BarColumn(bar_width=20), _Status())
             self._progress = Progress(*columns, console=self._console, refresh_per_second=4, speed_estimate_period=10)
             self._task = self._progress.add_task("", total=num_steps, completed=step, rate="compiling", metrics="")
             self._progress.start()
