@@ -174,6 +174,8 @@ def _train(record: RunRecord, state: TrainState, dataset: Dataset, run: Path, te
     try:
         stopped_by = run_training(record.config, state, dataset, run, terminal)
         written = summarise(run, record.config, record.dataset.image_shape)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise InputError(
             f"{run} cannot be written ({error.strerror}); mend that, then continue with "

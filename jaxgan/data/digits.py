@@ -41,7 +41,6 @@ FONTS = (
     "cmmi10",
     "cmr10",
     "cmss10",
-    "cmti10",
     "cmtt10",
 )
 # The zeros of DejaVu Sans Mono are slashed; the old-style 0 and 1 of cmmi10 read as the letters o and I.
