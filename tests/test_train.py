@@ -411,6 +411,18 @@ def test_a_manual_dir_without_the_files_is_refused_by_name(tmp_path: Path) -> No
     assert str(tmp_path) in line
 
 
+@pytest.mark.parametrize("size", [1000, 9_912_422], ids=["truncated", "of another content"])
+def test_a_data_file_that_is_not_the_original_is_refused_by_name(tmp_path: Path, size: int) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (files / f"{name}-ubyte.gz").write_bytes(bytes(size))
+    arguments = ("--data.manual-dir", files, "--data.data-dir", tmp_path / "data", "--run-dir", tmp_path / "run")
+    line = complaint(run("train", *arguments))
+    assert "train-images-idx3-ubyte.gz is not the original mnist file" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_directory_that_holds_a_run_is_not_overwritten(finished: tuple[Path, str], data: Path) -> None:
     before = state_digest(finished[0], 100)
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", finished[0])
