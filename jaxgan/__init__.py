@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jaxgan.gan.sampling import discriminate, generate
     from jaxgan.gan.state import TrainState, init_state
     from jaxgan.gan.updates import discriminator_update, generator_update, train_step
+    from jaxgan.metrics.scores import score
     from jaxgan.presets import PRESETS
 
 __version__ = "0.1.0"
@@ -31,6 +32,7 @@ _HOMES = {
     "generator_update": "gan.updates",
     "init_state": "gan.state",
     "load_dataset": "data.dataset",
+    "score": "metrics.scores",
     "train_step": "gan.updates",
     "train_steps": "gan.program",
 }
@@ -49,6 +51,7 @@ __all__ = [
     "generator_update",
     "init_state",
     "load_dataset",
+    "score",
     "train_step",
     "train_steps",
 ]

@@ -173,6 +173,10 @@ class Config:
     """Decay of the exponential moving average of the generator that samples are drawn from; 0 keeps none."""
     keep: int = 3
     """Newest checkpoints to keep."""
+    eval_every: int = 0
+    """Steps between scores of the generator (Fréchet distance and recall) against the validation images; 0 for none."""
+    keep_best: bool = False
+    """Also keep the checkpoint with the best of these Fréchet distances."""
     gen: GeneratorConfig = field(default_factory=GeneratorConfig)
     disc: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     latent: LatentConfig = field(default_factory=LatentConfig)
@@ -229,11 +233,13 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{item.name}", value
 
 
-_AT_LEAST_ZERO = "decay_steps data.holdout every.log every.print every.sample every.checkpoint"
+_AT_LEAST_ZERO = "decay_steps eval_every data.holdout every.log every.print every.sample every.checkpoint"
 _AT_LEAST_ONE = "num_steps batch_size keep"
 _WEIGHTS = "objective.r1 objective.r2 objective.gradient_penalty"
 _FRACTIONS = "average_decay gen.negative_slope disc.negative_slope"
 _WIDTH_MAX = 2**16
+EVAL_IMAGES = 100
+"""The fewest validation images that say anything."""
 _STEPS_MAX = 2**31 - 2  # `TrainState.step` is an int32, and one past the end must fit.
 
 
@@ -273,6 +279,13 @@ def _are_widths(widths: tuple[int, ...]) -> bool:
 
 def _check_combinations(config: Config) -> None:
     objective = config.objective
+    if config.eval_every and config.data.holdout < EVAL_IMAGES:
+        raise InputError(
+            f"--eval-every scores against held-out images: it needs --data.holdout {EVAL_IMAGES} or more, "
+            f"not {config.data.holdout}"
+        )
+    if config.keep_best and not config.eval_every:
+        raise InputError("--keep-best needs scores to choose by: add --eval-every N")
     if objective.real_label != 1 and not objective.is_cross_entropy:
         raise InputError(
             f"--objective.real-label {objective.real_label} smooths the labels of a cross-entropy; "

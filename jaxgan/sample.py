@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import tyro
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from jaxgan.gan.state import TrainState
     from jaxgan.runs.directory import RunRecord
+
+Step = int | Literal["best"] | None
+"""Which checkpoint: one of a step, the best, or the newest."""
 
 _PIECE = 8192  # Images drawn in one program, so that a million of them fit into memory.
 
@@ -35,8 +38,8 @@ class Arguments:
     or a folder, which gets a PNG file an image."""
     seed: int = 0
     """Seed of the latents."""
-    checkpoint: int | None = None
-    """Step to sample from; by default the newest."""
+    checkpoint: str | None = None
+    """Step to sample from, or best (of a run with --keep-best); by default the newest."""
     interpolate: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Walk from latents to latents instead of drawing each image apart: spherically for normal latents, straight for
     uniform ones."""
@@ -51,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
 
     record = read_record(wanted.run)
     cli.check_device()
-    state = load_state(wanted.run, record, wanted.checkpoint)
+    state = load_state(wanted.run, record, wanted_step(wanted.checkpoint))
     images = draw(record, state, wanted)
     write(images, wanted.out)
     print(f"wrote {len(images):,} images from step {int(state.step):,} of {wanted.run} to {wanted.out}")
@@ -73,17 +76,32 @@ def _check(wanted: Arguments) -> None:
         raise InputError(f"--out {wanted.out} is there already: name an empty or a new folder")
 
 
-def load_state(run: Path, record: RunRecord, step: int | None) -> TrainState:
-    """The state of a step of a run, or its newest good one, with a warning where newer ones are damaged.
+def wanted_step(checkpoint: str | None) -> Step:
+    """What `--checkpoint` says: a step, best, or nothing.
+
+    Raises:
+        InputError: It says something else.
+    """
+    if checkpoint is None or checkpoint == "best":
+        return checkpoint
+    if not (checkpoint.isascii() and checkpoint.isdecimal()):
+        raise InputError(f"--checkpoint must be a step or best, not {checkpoint}")
+    return int(checkpoint)
+
+
+def load_state(run: Path, record: RunRecord, step: Step) -> TrainState:
+    """The state of a step of a run, its best, or its newest good one, with a warning where newer ones are damaged.
 
     Raises:
         InputError: There is no such checkpoint, or it is damaged.
     """
-    from jaxgan.runs.checkpoints import Checkpoints, state_template
+    from jaxgan.runs.checkpoints import BEST, CHECKPOINTS, Checkpoints, state_template
     from jaxgan.runs.terminal import Terminal
 
-    with Checkpoints(run) as checkpoints:
-        if step is None:
+    if step == "best" and not (run / BEST).is_dir():
+        raise InputError(f"{run} keeps no best checkpoint: train with --eval-every N --keep-best")
+    with Checkpoints(run, folder=BEST if step == "best" else CHECKPOINTS) as checkpoints:
+        if step is None or step == "best":
             state = checkpoints.restore_newest(state_template(record), Terminal().warn)
             if state is None:
                 raise InputError(f"{run} has no checkpoint yet")

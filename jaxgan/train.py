@@ -155,7 +155,7 @@ def _absolute(data: DataConfig) -> DataConfig:
 
 def check_resumable(stored: Config, typed: Config) -> None:
     """Raises InputError, by field, where a config would change what a stored run computes."""
-    free = {"num_steps", "keep", "data.data_dir", "data.manual_dir"} | {
+    free = {"num_steps", "keep", "eval_every", "keep_best", "data.data_dir", "data.manual_dir"} | {
         f"every.{name}" for name in ("log", "print", "sample", "checkpoint")
     }
     before = dict(leaves(stored))
@@ -165,14 +165,16 @@ def check_resumable(stored: Config, typed: Config) -> None:
 
 
 def _train(record: RunRecord, state: TrainState, dataset: Dataset, run: Path, terminal: Terminal) -> int:
-    from jaxgan.runs.checkpoints import newest_step
+    from jaxgan.runs.checkpoints import checkpoint_steps
     from jaxgan.runs.journal import summarise
     from jaxgan.runs.training import Diverged, run_training
+    from jaxgan.yardsticks import validation_scorer
 
+    evaluate = validation_scorer(record.config) if record.config.eval_every else None
     for line in _introduction(record, state, run):
         terminal.say(line)
     try:
-        stopped_by = run_training(record.config, state, dataset, run, terminal)
+        stopped_by = run_training(record.config, state, dataset, run, terminal, evaluate)
         written = summarise(run, record.config, record.dataset.image_shape)
     except BrokenPipeError:
         raise
@@ -183,7 +185,7 @@ def _train(record: RunRecord, state: TrainState, dataset: Dataset, run: Path, te
         ) from error
     except Diverged as end:
         summarise(run, record.config, record.dataset.image_shape)
-        good = newest_step(run)
+        good = max(checkpoint_steps(run), default=None)
         left = "no checkpoint was made before" if good is None else f"the last good checkpoint is that of step {good:,}"
         print(f"jaxgan: training diverged: {end}; {left}", file=sys.stderr)
         return DIVERGED

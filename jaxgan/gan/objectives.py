@@ -208,6 +208,16 @@ def probabilities(config: Config, *, real_logits: Logits, fake_logits: Logits) -
             return jax.nn.sigmoid(real_logits), jax.nn.sigmoid(fake_logits)
 
 
+def judgement(config: Config, *, real_logits: Logits, fake_logits: Logits) -> dict[str, Float[Array, ""]]:
+    """`prob/real` and `prob/fake`, D's mean probabilities, and `accuracy/disc`; empty where D gives no probability."""
+    judged = probabilities(config, real_logits=real_logits, fake_logits=fake_logits)
+    if judged is None:
+        return {}
+    real, fake = judged
+    correct = (real > 0.5).mean(dtype=real.dtype) + (fake < 0.5).mean(dtype=fake.dtype)
+    return {"prob/real": real.mean(), "prob/fake": fake.mean(), "accuracy/disc": correct / 2.0}
+
+
 def metric_names(config: Config) -> tuple[str, ...]:
     """The metrics of a step of this config, in the order in which `train_steps` keeps them.
 

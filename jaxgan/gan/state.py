@@ -14,7 +14,7 @@ from jaxgan.config import Config, OptimizerConfig
 from jaxgan.gan.networks import discriminator, generator
 
 # Folded into the run's key first: one constant per purpose (ORDER = 1 is in `batches.py`), then a counter.
-INIT, STEP, SAMPLE = 0, 2, 3
+INIT, STEP, SAMPLE, EVALUATE = 0, 2, 3, 4
 
 IMAGE_SHAPE = (28, 28, 1)
 

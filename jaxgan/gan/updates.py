@@ -13,7 +13,7 @@ from jaxgan.config import Config
 from jaxgan.gan.batches import Batch
 from jaxgan.gan.compiled import compiled
 from jaxgan.gan.networks import judge, synthesize
-from jaxgan.gan.objectives import OBJECTIVES, Losses, probabilities, r1, r2, wasserstein_gradient_penalty
+from jaxgan.gan.objectives import OBJECTIVES, Losses, judgement, r1, r2, wasserstein_gradient_penalty
 from jaxgan.gan.sampling import sample_latents
 from jaxgan.gan.state import STEP, AdamHyper, Hyper, TrainState, adam
 
@@ -70,7 +70,10 @@ def _update_jointly(
 
         penalties = _penalties(config, discriminate, real, fake, mixture_key)
         total = losses.disc.mean() + sum(getattr(state.hyper, name) * value for name, value in penalties.items())
-        metrics = {"loss/disc": losses.disc.mean(), **_judged(config, real_logits, fake_logits)}
+        metrics = {
+            "loss/disc": losses.disc.mean(),
+            **judgement(config, real_logits=real_logits, fake_logits=fake_logits),
+        }
         if losses.disc_real is not None and losses.disc_fake is not None:
             metrics |= {"loss/disc_real": losses.disc_real.mean(), "loss/disc_fake": losses.disc_fake.mean()}
         return total, (metrics | {f"penalty/{name}": value for name, value in penalties.items()}, stats)
@@ -115,7 +118,7 @@ def _update_on_halves(config: Config, state: TrainState, real: Images, fake: Ima
         "loss/disc_real": real_loss,
         "loss/disc_fake": fake_loss,
     }
-    return state, losses | _judged(config, real_logits, fake_logits)
+    return state, losses | judgement(config, real_logits=real_logits, fake_logits=fake_logits)
 
 
 @compiled
@@ -187,15 +190,6 @@ def _latents_key(config: Config, key: Key[Array, ""], purpose: int) -> Key[Array
 def _losses(config: Config, hyper: Hyper, real_logits: Logits, fake_logits: Logits) -> Losses:
     objective = OBJECTIVES[config.objective.name]
     return objective(real_logits=real_logits, fake_logits=fake_logits, real_label=hyper.real_label)
-
-
-def _judged(config: Config, real_logits: Logits, fake_logits: Logits) -> Metrics:
-    judged = probabilities(config, real_logits=real_logits, fake_logits=fake_logits)
-    if judged is None:
-        return {}
-    real, fake = judged
-    correct = (real > 0.5).mean(dtype=real.dtype) + (fake < 0.5).mean(dtype=fake.dtype)
-    return {"prob/real": real.mean(), "prob/fake": fake.mean(), "accuracy/disc": correct / 2.0}
 
 
 def _step_disc(state: TrainState, gradients: PyTree, stats: PyTree) -> TrainState:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -22,24 +22,27 @@ from jaxgan.config import InputError
 from jaxgan.gan.state import TrainState, init_state
 from jaxgan.runs.directory import RunRecord, free_directory
 
+CHECKPOINTS = "checkpoints"
+BEST = "best"
 DAMAGED = "damaged-checkpoints"
 _SPARE_BYTES = 1_000_000
 
 
 class Checkpoints:
-    """The checkpoints of one run, in `<run>/checkpoints/<step>/`.
+    """The checkpoints of one run, in `<run>/<folder>/<step>/`.
 
     Saving is asynchronous; a step counts only once all of it is on the disk.
     """
 
-    def __init__(self, run: Path, keep: int | None = None) -> None:
+    def __init__(self, run: Path, keep: int | None = None, folder: str = CHECKPOINTS) -> None:
         """Opens the checkpoints of a run, to read only where `keep` is None."""
         logging.getLogger("absl").setLevel(logging.CRITICAL + 1)  # Orbax narrates every save, and logs what it raises.
         self._run = run.absolute()
+        self._folder = self._run / folder
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, read_only=keep is None, create=keep is not None)
-        self._manager = ocp.CheckpointManager(self._run / "checkpoints", options=options)
+        self._manager = ocp.CheckpointManager(self._folder, options=options)
 
-    def __enter__(self) -> Checkpoints:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
@@ -51,12 +54,14 @@ class Checkpoints:
         """The steps that have a checkpoint, oldest first."""
         return sorted(self._manager.all_steps())
 
-    def save(self, state: TrainState) -> None:
-        """Starts to save a state; waits for the save before."""
+    def save(self, state: TrainState, frechet: float | None = None) -> None:
+        """Starts to save a state, with the score that it was chosen by if it was; waits for the save before."""
         step = int(state.step)
         if step not in self._manager.all_steps():
             self._check_room(state)
             meta = {"step": step, "sha256": digest(state)}
+            if frechet is not None:
+                meta["frechet"] = frechet
             arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
             with _storage_errors(self._run):
                 self._manager.save(step, args=arguments)
@@ -66,6 +71,17 @@ class Checkpoints:
         needed = _SPARE_BYTES + 2 * sum(_bytes_of(leaf).nbytes for leaf in jax.tree.leaves(state))
         if shutil.disk_usage(self._run).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._run))
+
+    def frechet(self) -> float | None:
+        """The score that the newest checkpoint was chosen by; None where there is none, or it cannot be read."""
+        step = max(self.steps(), default=None)
+        if step is None:
+            return None
+        try:
+            restored: Any = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
+            return float(restored.meta["frechet"])
+        except Exception:  # Orbax raises whatever its storage raises.
+            return None
 
     def wait(self) -> None:
         """Returns when everything is on the disk."""
@@ -105,7 +121,7 @@ class Checkpoints:
             except InputError as error:
                 warn(f"{error}; looking for an older one")
         if steps:
-            raise InputError(f"{self._run / 'checkpoints'}: none of its {len(steps)} checkpoints can be read")
+            raise InputError(f"{self._folder}: none of its {len(steps)} checkpoints can be read")
         return None
 
     def set_aside_after(self, step: int) -> None:
@@ -113,8 +129,25 @@ class Checkpoints:
         for damaged in (later for later in self.steps() if later > step):
             target = free_directory(self._run / DAMAGED / str(damaged))
             target.parent.mkdir(exist_ok=True)
-            (self._run / "checkpoints" / str(damaged)).rename(target)
+            (self._folder / str(damaged)).rename(target)
         self._manager.reload()
+
+
+class Best(Checkpoints):
+    """The one checkpoint of a run with the least Fréchet distance, in `<run>/best/<step>/`.
+
+    A run that is resumed before that step comes by it again with the same score, so it stays where it is.
+    """
+
+    def __init__(self, run: Path) -> None:
+        super().__init__(run, keep=1, folder=BEST)
+        self._least = self.frechet()
+
+    def offer(self, state: TrainState, frechet: float) -> None:
+        """Saves the state if its score is better than all before."""
+        if self._least is None or frechet < self._least:
+            self.save(state, frechet)
+            self._least = frechet
 
 
 @contextlib.contextmanager
@@ -129,10 +162,10 @@ def _storage_errors(run: Path) -> Iterator[None]:
         raise
 
 
-def newest_step(run: Path) -> int | None:
-    """The step of the newest checkpoint of a run, if it has one."""
+def checkpoint_steps(run: Path) -> list[int]:
+    """The steps of a run that have a checkpoint, oldest first."""
     with Checkpoints(run) as checkpoints:
-        return max(checkpoints.steps(), default=None)
+        return checkpoints.steps()
 
 
 def fresh_state(record: RunRecord) -> TrainState:

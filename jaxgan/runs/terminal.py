@@ -16,9 +16,11 @@ _SHOWN = {
     "accuracy/disc": "D accuracy {:.2%}",
     "prob/real": "D(real) {:.3f}",
     "prob/fake": "D(fake) {:.3f}",
+    "score/frechet": "Fréchet {:.2f}",
+    "score/recall": "recall {:.3f}",
 }
 _ON_THE_BAR = ("loss/disc", "loss/gen", "prob/real", "prob/fake")
-_ABOVE_THE_BAR = ("loss/disc", "loss/gen", "accuracy/disc")
+_ABOVE_THE_BAR = ("loss/disc", "loss/gen", "accuracy/disc", "score/frechet", "score/recall")
 
 
 class _Status(ProgressColumn):

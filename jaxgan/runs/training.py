@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -19,7 +19,7 @@ from jaxgan.gan.batches import Dataset
 from jaxgan.gan.program import CAPACITY, train_steps
 from jaxgan.gan.sampling import discriminate, generate
 from jaxgan.gan.state import SAMPLE, TrainState
-from jaxgan.runs.checkpoints import Checkpoints
+from jaxgan.runs.checkpoints import Best, Checkpoints
 from jaxgan.runs.journal import Journal
 from jaxgan.runs.terminal import Terminal
 
@@ -52,8 +52,23 @@ class Interruption:
             signal.signal(each, signal.SIG_DFL)
 
 
-def run_training(config: Config, state: TrainState, dataset: Dataset, run: Path, terminal: Terminal) -> int | None:
+def run_training(
+    config: Config,
+    state: TrainState,
+    dataset: Dataset,
+    run: Path,
+    terminal: Terminal,
+    evaluate: Callable[[TrainState], Mapping[str, float]] | None = None,
+) -> int | None:
     """Trains from a state to the end of a run, and leaves a checkpoint of its last state.
+
+    Args:
+        config: What the run is.
+        state: Where it stands.
+        dataset: Training images.
+        run: Its directory.
+        terminal: What a person sees.
+        evaluate: Scores of a state, `score/frechet` among them; called every `config.eval_every` steps.
 
     Returns:
         The signal that stopped the run early, else None.
@@ -66,6 +81,7 @@ def run_training(config: Config, state: TrainState, dataset: Dataset, run: Path,
         Interruption().listen() as interruption,
         Journal(run, step) as journal,
         Checkpoints(run, keep=config.keep) as checkpoints,
+        Best(run) if config.keep_best else nullcontext() as best,
         terminal,
     ):
         terminal.start(step, config.num_steps)
@@ -80,6 +96,12 @@ def run_training(config: Config, state: TrainState, dataset: Dataset, run: Path,
             check_finite(state, metrics, step)
             step += piece
             drawn = step if _draw_if_due(config, state, journal, step) else drawn
+            if evaluate and (is_due(step, config.eval_every) or step == config.num_steps):
+                scores = evaluate(state)
+                journal.write(step, scores)
+                terminal.step(step, scores)
+                if best is not None:
+                    best.offer(state, scores["score/frechet"])
             journal.flush()
             if is_due(step, config.every.checkpoint):
                 checkpoints.save(state)
@@ -97,6 +119,8 @@ def next_stop(config: Config, step: int) -> int:
     """The next step, after `step`, at which the host has something to do with the state."""
     every = config.every
     stops = [config.num_steps]
+    if config.eval_every:
+        stops.append(_next_due(step, config.eval_every, 0))
     if every.checkpoint:
         stops.append(_next_due(step, every.checkpoint, 0))
     if every.sample:

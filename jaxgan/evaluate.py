@@ -1,0 +1,142 @@
+"""`python -m jaxgan.evaluate RUN`: says how good a run's samples are, beside real images and worse than real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from jaxgan import cli, yardsticks
+from jaxgan.config import Config, InputError
+
+if TYPE_CHECKING:
+    from jaxgan.gan.state import TrainState
+    from jaxgan.runs.scores import Row, Scores
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the command line says."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Run directory."""
+    checkpoint: str | None = None
+    """Step to score, or best; by default the newest."""
+    every_checkpoint: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Score every checkpoint of the run, once each, and plot the scores over the steps."""
+    against: yardsticks.Split = "test"
+    """Real images to score against: the test split, the first 5,000 training images, or 10,000 of the others."""
+    num: int = 10_000
+    """Images of a draw. Scores of different numbers cannot be compared."""
+    draws: int = 3
+    """Independent draws of images; the table shows their mean and standard deviation."""
+    two_sample: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Also train a network to tell real from generated images, a quarter of a minute a draw."""
+    seed: int = 0
+    """Seed of the latents and of the reference rows."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Scores a run; returns the exit code."""
+    wanted = cli.parse(Arguments, arguments, usage="evaluate", description="Scores the samples of a trained generator.")
+    _check(wanted)
+
+    from jaxgan.runs import directory, scores
+    from jaxgan.runs.checkpoints import checkpoint_steps
+    from jaxgan.sample import Step, load_state, wanted_step
+
+    record = directory.read_record(wanted.run)
+    cli.check_device()
+    if not (there := checkpoint_steps(wanted.run)):
+        raise InputError(f"{wanted.run} has no checkpoint yet")
+    steps: Sequence[Step] = there if wanted.every_checkpoint else [wanted_step(wanted.checkpoint)]
+    yardstick = yardsticks.prepare_yardstick(record, wanted.against)
+    protocol = scores.Protocol(
+        network=yardstick.network.version,
+        dataset=record.dataset.name,
+        fingerprint=record.dataset.fingerprint,
+        against=wanted.against,
+        num=wanted.num,
+        draws=1 if wanted.every_checkpoint else wanted.draws,
+    )
+    references = yardsticks.reference_rows(
+        yardstick, protocol, record.config.data, seed=wanted.seed, with_two_sample=wanted.two_sample
+    )
+    rows: dict[int, Row] = {}
+    for step in steps:
+        state = load_state(wanted.run, record, step)
+        rows[int(state.step)] = score_generator(wanted, protocol.draws, record.config, state, yardstick)
+    accuracy = yardstick.network.record.test_accuracy
+    found = scores.Scores(protocol, accuracy, directory.installed_versions(), references, rows)
+    whole = scores.add_scores(wanted.run, found)
+    written = [scores.SCORES]
+    if len(whole.checkpoints) > 1:
+        scores.write_score_curves(whole, wanted.run / scores.SCORES_PLOT)
+        written.append(scores.SCORES_PLOT)
+    for line in _report(wanted, found):
+        print(line)
+    print(f"wrote {' and '.join(str(wanted.run / name) for name in written)}")
+    return 0
+
+
+def _check(wanted: Arguments) -> None:
+    if not 10 <= wanted.num <= 1_000_000:
+        raise InputError(f"--num must be a whole number from 10 to 1000000, not {wanted.num}")
+    if not 1 <= wanted.draws <= 1000:
+        raise InputError(f"--draws must be a whole number from 1 to 1000, not {wanted.draws}")
+    if not 0 <= wanted.seed < 2**32:
+        raise InputError(f"--seed must be a whole number from 0 to {2**32 - 1}, not {wanted.seed}")
+    if wanted.every_checkpoint and wanted.checkpoint is not None:
+        raise InputError("--checkpoint and --every-checkpoint exclude each other")
+
+
+def score_generator(
+    wanted: Arguments, draws: int, config: Config, state: TrainState, yardstick: yardsticks.Yardstick
+) -> Row:
+    """The scores of a generator, and of what its discriminator says, over independent draws."""
+    import jax
+
+    from jaxgan.gan.objectives import judgement
+    from jaxgan.gan.sampling import discriminate, generate
+    from jaxgan.metrics.classifier import scale
+    from jaxgan.metrics.scores import summarise_draws, to_levels
+
+    key = jax.random.fold_in(jax.random.key(wanted.seed), yardsticks.GENERATED)
+    real_logits = discriminate(config, state, scale(yardstick.reference.images))
+    found = []
+    for i in range(draws):
+        images = to_levels(generate(config, state, jax.random.fold_in(key, i), wanted.num))
+        fake_logits = discriminate(config, state, scale(images))
+        n = min(len(real_logits), len(fake_logits))  # A relativistic D judges pairs.
+        judged = judgement(config, real_logits=real_logits[:n], fake_logits=fake_logits[:n])
+        scores = yardsticks.image_scores(yardstick, images)
+        if wanted.two_sample:
+            scores |= yardsticks.two_sample(yardstick, images, i)
+        found.append(scores | {name: float(value) for name, value in judged.items()})
+    return summarise_draws(found)
+
+
+def _report(wanted: Arguments, found: Scores) -> list[str]:
+    from jaxgan.runs.scores import table
+
+    protocol = found.protocol
+    shown = {f"step {step:,}": row for step, row in list(found.checkpoints.items())[-4:]}
+    spread = f", mean ± standard deviation of {protocol.draws} draws" if protocol.draws > 1 else ""
+    lines = [
+        f"{wanted.run}: {protocol.num:,} images against the {protocol.against} images of {protocol.dataset}{spread}",
+        f"features of {protocol.network}, which classifies {found.network_accuracy:.2%} of the test images",
+        "",
+        *table({**shown, **found.references}),
+        "",
+    ]
+    blurred, real = (found.references[name]["parzen"]["mean"] for name in ("k-means", "real"))
+    if blurred is not None and real is not None and blurred > real:
+        lines.append("Parzen windows put blurred k-means centroids above real images: a known flaw of that measure.")
+    return lines
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,156 @@
+"""All scores of a set of images, by name: images -> features -> statistics -> scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, UInt8
+
+from jaxgan.metrics.classes import class_shares, classes_hit, classifier_score, reverse_kl
+from jaxgan.metrics.classifier import classify, scale
+from jaxgan.metrics.frechet import Gaussian, fit_gaussian, frechet_distance
+from jaxgan.metrics.neighbours import nearest_distances, neighbour_scores, squared_radii
+from jaxgan.metrics.network import FeatureNetwork, shipped_network
+from jaxgan.metrics.parzen import parzen_score
+from jaxgan.metrics.two_sample import two_sample_accuracy
+
+KS = (3, 5)
+"""Which nearest neighbour bounds a neighbourhood: 3 in the paper of precision and recall, 5 in that of coverage."""
+PARZEN_VALIDATION = 1000
+NEAREST = 1000
+"""Of how many images the nearest training image is looked up."""
+
+Images = UInt8[Array, "n h w c"] | UInt8[np.ndarray, "n h w c"]
+AnyImages = Images | Float[Array, "n h w c"] | Float[np.ndarray, "n h w c"]
+
+
+class Reference(NamedTuple):
+    """Real images and what the scores need of them."""
+
+    images: UInt8[Array, "n h w c"]
+    features: Float[Array, "n features"]
+    radii: Float[Array, "ks n"]
+    gaussian: Gaussian
+    shares: Float[Array, " classes"]
+
+
+def score(images: AnyImages, reference: AnyImages, *, network: FeatureNetwork | None = None) -> dict[str, float]:
+    """Scores generated images against real ones, by features of a small classifier.
+
+    Args:
+        images: Generated images: bytes, or floats in [0, 1], which are rounded to 256 levels as a file would hold them.
+        reference: Real images, likewise; as a rule the test split, and 10,000 of each.
+        network: What makes the features; by default the one of MNIST that comes with the package.
+
+    Returns:
+        `frechet` (0 is best), `classifier_score`, `precision/3`, `recall/3`, `density/3`, `coverage/3` and the same for
+        5, `classes/hit`, `classes/kl`, and the shares of the classes, `share/0` and so on.
+
+    Raises:
+        ValueError: A set is too small, or not of the shape that the network takes.
+    """
+    network = network or shipped_network()
+    return feature_scores(network, to_levels(images), measure_reference(network, to_levels(reference)))
+
+
+def to_levels(images: AnyImages) -> UInt8[Array, "n h w c"]:
+    """Images on 256 levels; floats in [0, 1] are rounded to them."""
+    images = jnp.asarray(images)
+    if images.dtype == jnp.uint8:
+        return images
+    return jnp.rint(jnp.clip(images, 0.0, 1.0) * 255.0).astype(jnp.uint8)
+
+
+def measure_reference(network: FeatureNetwork, images: UInt8[Array, "n h w c"]) -> Reference:
+    """What the scores need of real images."""
+    features, logits = _features_and_logits(network, images)
+    # Centred as `neighbour_scores` does it.
+    radii = squared_radii(features - features.mean(axis=0)[None], KS)
+    return Reference(images, features, radii, fit_gaussian(features), _class_shares(logits))
+
+
+def feature_scores(network: FeatureNetwork, images: UInt8[Array, "n h w c"], reference: Reference) -> dict[str, float]:
+    """The scores that `score` returns, against real images that are measured already."""
+    features, logits = _features_and_logits(network, images)
+    shares = _class_shares(logits)
+    scores: dict[str, Array] = {
+        "frechet": frechet_distance(reference.gaussian, fit_gaussian(features)),
+        "classifier_score": classifier_score(logits),
+    }
+    for k, of_k in neighbour_scores(reference.features, features, KS, reference.radii).items():
+        scores |= {f"{name}/{k}": value for name, value in of_k._asdict().items()}
+    scores |= {"classes/hit": classes_hit(shares), "classes/kl": reverse_kl(shares, reference.shares)}
+    scores |= {f"share/{i}": share for i, share in enumerate(shares)}
+    return {name: float(value) for name, value in scores.items()}
+
+
+def pixel_scores(
+    images: UInt8[Array, "n h w c"],
+    reference: Reference,
+    validation: UInt8[Array, "v h w c"],
+    training: UInt8[Array, "t h w c"],
+) -> dict[str, float]:
+    """Scores that look at pixels: Parzen log-likelihood, and the distance to the nearest training image.
+
+    Args:
+        images: Generated images.
+        reference: Real images, whose likelihood it is.
+        validation: Training images that choose the Parzen window.
+        training: Images that a generator may have memorised.
+
+    Returns:
+        `parzen` in nats, its standard error over the real images `parzen/error`, its width `parzen/sigma`, and
+        `nearest`, the mean Euclidean distance of the first NEAREST images (pixels in [0, 1]).
+    """
+    parzen = parzen_score(_flat(images), _flat(validation[:PARZEN_VALIDATION]), _flat(reference.images))
+    nearest = nearest_distances(_flat(images[:NEAREST]), _flat(training)).mean()
+    return {
+        "parzen": parzen.mean,
+        "parzen/error": parzen.error,
+        "parzen/sigma": parzen.sigma,
+        "nearest": float(nearest),
+    }
+
+
+def two_sample_scores(key: Key[Array, ""], images: UInt8[Array, "n h w c"], reference: Reference) -> dict[str, float]:
+    """`two_sample`, the accuracy of a classifier that learnt to tell the images from as many real ones."""
+    n = min(len(images), len(reference.images))
+    return {"two_sample": two_sample_accuracy(key, reference.images[:n], images[:n])}
+
+
+def frechet_and_recall(
+    network: FeatureNetwork, images: UInt8[Array, "n h w c"], reference: Reference
+) -> dict[str, float]:
+    """The two scores that a journal follows: `score/frechet`, and `score/recall` for the first of KS."""
+    scores = feature_scores(network, images, reference)
+    return {"score/frechet": scores["frechet"], "score/recall": scores[f"recall/{KS[0]}"]}
+
+
+def summarise_draws(draws: list[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    """Mean and standard deviation (None for one draw) of each score over independent draws of images."""
+    table = {name: np.array([draw[name] for draw in draws]) for name in draws[0]}
+    return {
+        name: {"mean": float(values.mean()), "sd": float(values.std(ddof=1)) if len(values) > 1 else None}
+        for name, values in table.items()
+    }
+
+
+def _features_and_logits(
+    network: FeatureNetwork, images: UInt8[Array, "n h w c"]
+) -> tuple[Float[Array, "n features"], Float[Array, "n classes"]]:
+    if images.shape[1:] != network.record.image_shape:
+        raise ValueError(f"images of {images.shape[1:]} cannot be scored by a network for {network.record.image_shape}")
+    if len(images) <= max(KS):
+        raise ValueError(f"{len(images)} images are too few to score: neighbourhoods take more than {max(KS)}")
+    return classify(network.params, images)
+
+
+def _class_shares(logits: Float[Array, "n classes"]) -> Float[Array, " classes"]:
+    return class_shares(logits.argmax(axis=1).astype(jnp.int32), logits.shape[1])
+
+
+def _flat(images: UInt8[Array, "n h w c"]) -> Float[Array, "n pixels"]:
+    return scale(images).reshape(images.shape[0], -1)

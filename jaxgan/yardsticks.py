@@ -1,0 +1,203 @@
+"""What images are scored with: feature network, real images, reference rows. Shared by the doors, it imports all rooms.
+
+The feature network of a data set other than MNIST and the scores of the reference rows are made once and kept beside
+the prepared data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from jaxgan.config import Config, DataConfig, InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, UInt8
+
+    from jaxgan.gan.state import TrainState
+    from jaxgan.metrics.network import FeatureNetwork
+    from jaxgan.metrics.scores import Reference
+    from jaxgan.runs.directory import RunRecord
+    from jaxgan.runs.scores import Protocol, Row
+
+Split = Literal["test", "train", "validation"]
+
+HELD_OUT = 5000
+"""First training images that are the validation images of every evaluation, whatever the run held out."""
+
+REFERENCE_DRAWS = 3
+"""Draws of each reference row that is drawn at random."""
+
+# Folded into a seed's key: one constant per purpose, then the draw.
+GENERATED, REFERENCE, TWO_SAMPLE = 0, 1, 2
+
+
+class Yardstick(NamedTuple):
+    """What images are scored with."""
+
+    network: FeatureNetwork
+    reference: Reference
+    validation: UInt8[Array, "v h w c"]
+    training: UInt8[Array, "t h w c"]
+
+
+def prepare_yardstick(record: RunRecord, against: Split) -> Yardstick:
+    """The feature network of a run's data set, and the real images measured with it.
+
+    Raises:
+        InputError: The data set cannot be loaded, is not the one that the run was trained on, or is too small.
+    """
+    from jaxgan.data.dataset import fingerprint, load_dataset
+    from jaxgan.metrics.scores import measure_reference
+
+    data = record.config.data
+    if fingerprint(data) != record.dataset.fingerprint:
+        raise InputError(
+            f"the data set {data.name} is not the one that the run was trained on: its fingerprint differs"
+        )
+    whole = load_dataset(Config(data=replace(data, holdout=0), batch_size=1), "train").images
+    held_out = min(HELD_OUT, len(whole) // 4)
+    network = feature_network(data, held_out)
+    validation, training = whole[:held_out], whole[held_out:]
+    if against == "test":
+        real = load_dataset(Config(data=data), "test").images
+    elif against == "validation":
+        real = validation
+    else:
+        real, training = training[:10_000], training[10_000:]
+    try:
+        return Yardstick(network, measure_reference(network, real), validation, training)
+    except ValueError as error:
+        raise InputError(f"the data set {data.name}: {error}") from error
+
+
+def feature_network(data: DataConfig, held_out: int = HELD_OUT) -> FeatureNetwork:
+    """The feature network of a data set: the shipped one of MNIST, else one that is trained once and kept beside it."""
+    from jaxgan.data.dataset import fingerprint, load_dataset
+    from jaxgan.data.folders import prepared_folder, writable
+    from jaxgan.data.progress import progress
+    from jaxgan.metrics import network as networks
+    from jaxgan.metrics.classifier import training_steps
+    from jaxgan.runs.directory import installed_versions, write_atomically
+
+    name = fingerprint(data)
+    if networks.shipped_network().record.fingerprint == name:
+        return networks.shipped_network()
+    path = prepared_folder(data) / f"features-{name[:16]}.npz"
+    try:
+        found = networks.decode(path.read_bytes())
+        if found.record.fingerprint == name:
+            return found
+    except (OSError, ValueError):
+        pass  # There is none yet, or a damaged one.
+    config = Config(data=replace(data, holdout=held_out), batch_size=1)
+    train, test = load_dataset(config, "train"), load_dataset(config, "test")
+    steps = training_steps(len(train.images), networks.EPOCHS)
+    with progress(f"training the feature network of {data.name}", steps, every=2000) as advance:
+        made = networks.train_network(data.name, name, train, test, installed_versions(), advance)
+    with writable(path.parent):
+        write_atomically(path, networks.encode(made))
+    return made
+
+
+def validation_scorer(config: Config) -> Callable[[TrainState], dict[str, float]]:
+    """A function from states of a run to their scores against its validation images, always of the same latents."""
+    import jax
+
+    from jaxgan.data.dataset import load_dataset
+    from jaxgan.gan.sampling import generate
+    from jaxgan.gan.state import EVALUATE
+    from jaxgan.metrics.scores import frechet_and_recall, measure_reference, to_levels
+
+    network = feature_network(config.data)
+    reference = measure_reference(network, load_dataset(config, "validation").images)
+
+    def scores(state: TrainState) -> dict[str, float]:
+        images = generate(config, state, jax.random.fold_in(state.key, EVALUATE), len(reference.images))
+        return frechet_and_recall(network, to_levels(images), reference)
+
+    return scores
+
+
+def image_scores(yardstick: Yardstick, images: UInt8[Array, "n h w c"]) -> dict[str, float]:
+    """All scores of a set of images but the two-sample test, which takes longer."""
+    from jaxgan.metrics.scores import feature_scores, pixel_scores
+
+    network, reference, validation, training = yardstick
+    return feature_scores(network, images, reference) | pixel_scores(images, reference, validation, training)
+
+
+def two_sample(yardstick: Yardstick, images: UInt8[Array, "n h w c"], draw: int) -> dict[str, float]:
+    """`two_sample`: how well a network learns to tell a draw of images from the real ones."""
+    import jax
+
+    from jaxgan.metrics.scores import two_sample_scores
+
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), TWO_SAMPLE), draw)
+    return two_sample_scores(key, images, yardstick.reference)
+
+
+def reference_rows(
+    yardstick: Yardstick, protocol: Protocol, data: DataConfig, *, seed: int, with_two_sample: bool
+) -> dict[str, Row]:
+    """The scores of real images, centroids, one image repeated, and noise; measured once and kept beside the data."""
+    from jaxgan.data.folders import prepared_folder
+
+    protocol = replace(protocol, draws=REFERENCE_DRAWS)
+    of = f"{protocol.network}-{protocol.against}-{protocol.num}-{seed}"
+
+    def measure(kind: str, score: Callable[[Any, int], dict[str, float]]) -> dict[str, Row]:
+        path = prepared_folder(data) / f"{kind}-{of}.json"
+        return _kept(path, protocol, lambda: _score_references(yardstick, protocol.num, seed, score), yardstick)
+
+    rows = measure("references", lambda images, _: image_scores(yardstick, images))
+    if with_two_sample:
+        told = measure("two-sample", lambda images, draw: two_sample(yardstick, images, draw))
+        rows = {name: {**row, **told[name]} for name, row in rows.items()}
+    return rows
+
+
+def _kept(
+    path: Path, protocol: Protocol, measure: Callable[[], dict[str, Row]], yardstick: Yardstick
+) -> dict[str, Row]:
+    """What an earlier evaluation measured by the same protocol, else what `measure` finds now."""
+    from jaxgan.data.folders import writable
+    from jaxgan.runs.directory import installed_versions, write_atomically
+    from jaxgan.runs.scores import Scores, encode_scores, read_scores
+
+    try:
+        found = read_scores(path)
+        if found.protocol == protocol:
+            return found.references
+    except InputError:
+        pass  # There are none yet, or damaged ones.
+    rows = measure()
+    kept = Scores(protocol, yardstick.network.record.test_accuracy, installed_versions(), rows)
+    with writable(path.parent):
+        write_atomically(path, encode_scores(kept))
+    return rows
+
+
+def _score_references(
+    yardstick: Yardstick, num: int, seed: int, score: Callable[[Any, int], dict[str, float]]
+) -> dict[str, Row]:
+    import jax
+
+    from jaxgan.data.progress import progress
+    from jaxgan.metrics.references import DRAWN_ONCE, REFERENCES
+    from jaxgan.metrics.scores import summarise_draws
+
+    n = min(num, len(yardstick.training))
+    key = jax.random.fold_in(jax.random.key(seed), REFERENCE)
+    rows: dict[str, Row] = {}
+    with progress("scoring the reference rows, once", len(REFERENCES), every=1) as advance:
+        for i, (name, make) in enumerate(REFERENCES.items()):
+            keys = [jax.random.fold_in(jax.random.fold_in(key, i), draw) for draw in range(REFERENCE_DRAWS)]
+            if name in DRAWN_ONCE:
+                keys = keys[:1]
+            sets = (make(each, yardstick.training, n) for each in keys)
+            rows[name] = summarise_draws([score(images, draw) for draw, images in enumerate(sets)])
+            advance(1)
+    return rows
