@@ -20,7 +20,7 @@ class InputError(ValueError):
 Activation = Literal["relu", "leaky_relu", "silu", "tanh"]
 Initializer = Literal["glorot_uniform", "he_normal", "lecun_normal"]
 ObjectiveName = Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hinge", "relativistic"]
-DatasetName = Literal["auto", "mnist", "fashion_mnist", "kmnist", "digits"]
+DatasetName = Literal["auto", "mnist", "fashion_mnist", "kmnist", "digits", "stacked_mnist"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class DataConfig:
     """Where the images come from."""
 
     name: DatasetName = "auto"
-    """Data set; auto is mnist where it can be had, else the embedded digits."""
+    """Data set; auto is mnist where it can be had, else the embedded digits; stacked_mnist has three digits each."""
     data_dir: Path | None = None
     """Folder of prepared data sets; by default TFDS's own (TFDS_DATA_DIR or ~/tensorflow_datasets)."""
     manual_dir: Path | None = None

@@ -58,30 +58,39 @@ def prepare_yardstick(record: RunRecord, against: Split) -> Yardstick:
             f"the data set {data.name} is not the one that the run was trained on: its fingerprint differs"
         )
     whole = load_dataset(Config(data=replace(data, holdout=0), batch_size=1), "train").images
-    held_out = min(HELD_OUT, len(whole) // 4)
-    network = feature_network(data, held_out)
+    held_out = _held_out(len(whole))
+    network = feature_network(data)
     validation, training = whole[:held_out], whole[held_out:]
     if against == "test":
         real = load_dataset(Config(data=data), "test").images
     elif against == "validation":
         real = validation
     else:
-        real, training = training[:10_000], training[10_000:]
+        taken = min(10_000, len(training) // 2)
+        real, training = training[:taken], training[taken:]
     try:
         return Yardstick(network, measure_reference(network, real), validation, training)
     except ValueError as error:
         raise InputError(f"the data set {data.name}: {error}") from error
 
 
-def feature_network(data: DataConfig, held_out: int = HELD_OUT) -> FeatureNetwork:
+def _held_out(training_images: int) -> int:
+    return min(HELD_OUT, training_images // 4)
+
+
+def feature_network(data: DataConfig) -> FeatureNetwork:
     """The feature network of a data set: the shipped one of MNIST, else one that is trained once and kept beside it."""
-    from jaxgan.data.dataset import fingerprint, load_dataset
+    import jax
+
+    from jaxgan.data.dataset import STACKED, fingerprint, load_dataset
     from jaxgan.data.folders import prepared_folder, writable
     from jaxgan.data.progress import progress
     from jaxgan.metrics import network as networks
     from jaxgan.metrics.classifier import training_steps
     from jaxgan.runs.directory import installed_versions, write_atomically
 
+    if data.name == STACKED:
+        return feature_network(replace(data, name="mnist"))
     name = fingerprint(data)
     if networks.shipped_network().record.fingerprint == name:
         return networks.shipped_network()
@@ -92,8 +101,9 @@ def feature_network(data: DataConfig, held_out: int = HELD_OUT) -> FeatureNetwor
             return found
     except (OSError, ValueError):
         pass  # There is none yet, or a damaged one.
-    config = Config(data=replace(data, holdout=held_out), batch_size=1)
-    train, test = load_dataset(config, "train"), load_dataset(config, "test")
+    config = Config(data=replace(data, holdout=0), batch_size=1)
+    whole, test = load_dataset(config, "train"), load_dataset(config, "test")
+    train = jax.tree.map(lambda array: array[_held_out(len(whole.images)) :], whole)
     steps = training_steps(len(train.images), networks.EPOCHS)
     with progress(f"training the feature network of {data.name}", steps, every=2000) as advance:
         made = networks.train_network(data.name, name, train, test, installed_versions(), advance)
@@ -176,6 +186,7 @@ def _kept(
     rows = measure()
     kept = Scores(protocol, yardstick.network.record.test_accuracy, installed_versions(), rows)
     with writable(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, encode_scores(kept))
     return rows
 

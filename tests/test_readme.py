@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from running import environment, prepare_small_data
 
-from jaxgan import cli, sample
+from jaxgan import cli, evaluate, sample
 from jaxgan.presets import DESCRIPTIONS, PRESETS
 from jaxgan.train import _parse, split_preset
 
@@ -37,6 +37,8 @@ def test_every_command_is_understood(line: str) -> None:
     if door == "sample":
         wanted = cli.parse(sample.Arguments, arguments, usage="sample", description="")
         sample._check(wanted)
+    elif door == "evaluate":
+        evaluate._check(cli.parse(evaluate.Arguments, arguments, usage="evaluate", description=""))
     elif "--help" not in arguments:
         assert door == "train"
         preset, rest = split_preset(arguments)
@@ -55,7 +57,7 @@ def test_the_program_runs_as_it_stands(tmp_path: Path) -> None:
     # auto finds no MNIST and no network here; the small set stands where the embedded one would be prepared.
     program = program.replace('PRESETS["vanilla"]', "replace(PRESETS['vanilla'], data=DataConfig('digits', holdout=0))")
     program = "from dataclasses import replace; from jaxgan.config import DataConfig\n" + program
-    program += "\nassert images.shape == (16, 28, 28, 1) and float(images.min()) >= 0 and float(images.max()) <= 1"
+    program += "\nassert images.shape == (1000, 28, 28, 1) and float(images.min()) >= 0 and float(images.max()) <= 1"
     data = prepare_small_data(tmp_path)
     subprocess.run([sys.executable, "-c", program], check=True, env=environment(TFDS_DATA_DIR=str(data)), timeout=120)
 

@@ -13,8 +13,10 @@ import jax.numpy as jnp
 from jaxgan.config import Config, DataConfig, DatasetName, InputError
 from jaxgan.data import cache
 from jaxgan.data.folders import data_root, is_prepared, prepared_folder, writable, writing
+from jaxgan.data.stacked import stack, stacked_fingerprint
 from jaxgan.gan.batches import Dataset, check_batch_size
 
+STACKED = "stacked_mnist"
 AUTO_SECONDS = 12.0  # How long `auto` tries to download MNIST.
 _resolved: dict[tuple[Path, Path | None], DatasetName] = {}
 
@@ -27,7 +29,8 @@ def load_dataset(config: Config, split: str) -> Dataset:
         split: "train", "validation" (the first `data.holdout` training images, which "train" leaves out) or "test".
 
     Returns:
-        Images uint8 [n, 28, 28, 1] and labels int32 [n] in 0 to 9, in the order of the data set's files.
+        Images uint8 [n, 28, 28, 1] and labels int32 [n] in 0 to 9, in the order of the data set's files; of
+        `stacked_mnist` [n, 28, 28, 3] and 0 to 999.
 
     Raises:
         InputError: There is no such split, or it is empty or too small for a batch; or the data set's files are
@@ -40,12 +43,13 @@ def load_dataset(config: Config, split: str) -> Dataset:
     if split == "validation" and holdout == 0:
         raise InputError("there is no validation split with --data.holdout 0")
     data = resolve(config.data, _warn)
-    arrays = _load(data, "test" if split == "test" else "train")
+    part = "test" if split == "test" else "train"
+    arrays = stack(_load(replace(data, name="mnist"), part), part) if data.name == STACKED else _load(data, part)
     if split != "test":
         if holdout >= (total := len(arrays.labels)):
             raise InputError(f"--data.holdout {holdout} leaves nothing of {data.name}'s {total} training images")
-        part = slice(holdout) if split == "validation" else slice(holdout, None)
-        arrays = cache.Arrays(arrays.images[part], arrays.labels[part])
+        chosen = slice(holdout) if split == "validation" else slice(holdout, None)
+        arrays = cache.Arrays(arrays.images[chosen], arrays.labels[chosen])
     if split == "train":
         check_batch_size(config, len(arrays.labels))
     return _on_device(arrays)
@@ -80,6 +84,11 @@ def fingerprint(data: DataConfig) -> str:
         InputError: As `load_dataset` does, where the data set is not prepared yet.
     """
     data = resolve(data, _warn)
+    if data.name == STACKED:
+        digits = replace(data, name="mnist")
+        return stacked_fingerprint(
+            fingerprint(digits), {part: len(_load(digits, part).labels) for part in cache.SPLITS}
+        )
     folder = prepared_folder(data) / "arrays"
     checksums = cache.read_checksums(folder)
     if checksums is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from jaxgan.config import DataConfig, InputError
 
 # The version of a set changes whenever its pixels or their order do.
-VERSIONS = {"mnist": "1.0.0", "fashion_mnist": "1.0.0", "kmnist": "1.0.0", "digits": "1.0.0"}
+VERSIONS = {"mnist": "1.0.0", "fashion_mnist": "1.0.0", "kmnist": "1.0.0", "digits": "1.0.0", "stacked_mnist": "1.0.0"}
 
 _REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "Not enough free space", "Not enough disk space")

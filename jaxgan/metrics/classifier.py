@@ -81,6 +81,23 @@ def classify(
     return jax.lax.map(one, images, batch_size=_BLOCK)
 
 
+def classify_stacked(
+    params: PyTree, images: UInt8[Array, "n h w c"], channels: int
+) -> tuple[Float[Array, "n features"], Float[Array, "n classes"]]:
+    """Features and logits of images that are made of several ones of `channels` channels each.
+
+    Features stand side by side. The classes are all tuples of classes, the last one running fastest, and their logits
+    the logarithms of the products of probabilities.
+    """
+    parts = [classify(params, images[..., i : i + channels]) for i in range(0, images.shape[-1], channels)]
+    features, logits = parts[0]
+    for more_features, more_logits in parts[1:]:
+        features = jnp.concatenate([features, more_features], axis=1)
+        pairs = jax.nn.log_softmax(logits)[:, :, None] + jax.nn.log_softmax(more_logits)[:, None, :]
+        logits = pairs.reshape(pairs.shape[0], -1)
+    return features, logits
+
+
 def _apply(
     params: PyTree, images: Float[Array, "n h w c"]
 ) -> tuple[Float[Array, "n features"], Float[Array, "n classes"]]:
@@ -123,9 +140,8 @@ def train_classifier(
     piece = max(1, -(-total // 50))
     for start in range(0, total, piece):
         steps = min(piece, total - start)
-        params, opt_state = _train(
-            total, shift, jax.random.fold_in(key, _STEP), images, labels, params, opt_state, start, steps
-        )
+        step_key, here, more = jax.random.fold_in(key, _STEP), jnp.int32(start), jnp.int32(steps)
+        params, opt_state = _train(total, shift, step_key, images, labels, params, opt_state, here, more)
         jax.block_until_ready(params)
         advance(steps)
     return params
@@ -149,8 +165,8 @@ def _train(
     labels: Int32[Array, " n"],
     params: PyTree,
     opt_state: PyTree,
-    start: int,
-    steps: int,
+    start: Int32[Array, ""],
+    steps: Int32[Array, ""],
 ) -> tuple[PyTree, PyTree]:
     def loss(params: PyTree, images: Array, labels: Array) -> Float[Array, ""]:
         _, logits = _apply(params, images)
@@ -163,7 +179,7 @@ def _train(
         batch = _shifted(shift_key, scale(images[indices]), shift)
         gradients = jax.grad(loss)(params, batch, labels[indices])
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to the power of an int32 count.
-            updates, opt_state = _adam(total).update(gradients, opt_state)
+            updates, opt_state = _adam(total).update(gradients, opt_state, params)
         return optax.apply_updates(params, updates), opt_state
 
     return jax.lax.fori_loop(0, steps, body, (params, opt_state))

@@ -13,15 +13,16 @@ from jaxgan.metrics.neighbours import BLOCK, squared_distances
 
 KMEANS_ITERATIONS = 5
 
+Training = UInt8[Array, "t h w c"]
 Images = UInt8[Array, "n h w c"]
 
 
-def real_images(key: Key[Array, ""], training: Images, n: int) -> Images:
+def real_images(key: Key[Array, ""], training: Training, n: int) -> Images:
     """N different training images: what a generator can hope for, at most."""
     return training[jax.random.permutation(key, len(training))[:n]]
 
 
-def centroids(key: Key[Array, ""], training: Images, n: int) -> Images:
+def centroids(key: Key[Array, ""], training: Training, n: int) -> Images:
     """N centroids of training images by KMEANS_ITERATIONS of Lloyd's algorithm: blurred, yet dear to Parzen windows.
 
     Theis et al. 2016 (arXiv:1511.01844), section 3.2: their likelihood lies above that of real images.
@@ -46,19 +47,19 @@ def _lloyd(points: Float[Array, "n d"], means: Float[Array, "k d"]) -> Float[Arr
     return jnp.where(counts[:, None] > 0.0, sums / jnp.maximum(counts, 1.0)[:, None], means)
 
 
-def noise(key: Key[Array, ""], training: Images, n: int) -> Images:
+def noise(key: Key[Array, ""], training: Training, n: int) -> Images:
     """N images of independent uniform pixels."""
     return jax.random.randint(key, (n, *training.shape[1:]), 0, 256, jnp.int32).astype(jnp.uint8)
 
 
-def collapsed(_: Key[Array, ""], training: Images, n: int) -> Images:
+def collapsed(_: Key[Array, ""], training: Training, n: int) -> Images:
     """One image n times: the end of a generator that found a single answer, here the image nearest to the mean."""
     points = scale(training).reshape(len(training), -1)
     typical = squared_distances(points.mean(axis=0)[None], points)[0].argmin()
     return jnp.repeat(training[typical][None], n, axis=0)
 
 
-REFERENCES: dict[str, Callable[[Key[Array, ""], Images, int], Images]] = {
+REFERENCES: dict[str, Callable[[Key[Array, ""], Training, int], Images]] = {
     "real": real_images,
     "k-means": centroids,
     "collapsed": collapsed,

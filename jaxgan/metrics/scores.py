@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
 from jaxgan.metrics.classes import class_shares, classes_hit, classifier_score, reverse_kl
-from jaxgan.metrics.classifier import classify, scale
+from jaxgan.metrics.classifier import classify_stacked, scale
 from jaxgan.metrics.frechet import Gaussian, fit_gaussian, frechet_distance
 from jaxgan.metrics.neighbours import nearest_distances, neighbour_scores, squared_radii
 from jaxgan.metrics.network import FeatureNetwork, shipped_network
@@ -23,8 +23,11 @@ PARZEN_VALIDATION = 1000
 NEAREST = 1000
 """Of how many images the nearest training image is looked up."""
 
-Images = UInt8[Array, "n h w c"] | UInt8[np.ndarray, "n h w c"]
-AnyImages = Images | Float[Array, "n h w c"] | Float[np.ndarray, "n h w c"]
+_SHARES_SHOWN = 100
+
+# Two sets may be of different sizes; `_features_and_logits` refuses wrong shapes.
+Images = UInt8[Array, "_n _h _w _c"] | UInt8[np.ndarray, "_n _h _w _c"]
+AnyImages = Images | Float[Array, "_n _h _w _c"] | Float[np.ndarray, "_n _h _w _c"]
 
 
 class Reference(NamedTuple):
@@ -47,7 +50,8 @@ def score(images: AnyImages, reference: AnyImages, *, network: FeatureNetwork | 
 
     Returns:
         `frechet` (0 is best), `classifier_score`, `precision/3`, `recall/3`, `density/3`, `coverage/3` and the same for
-        5, `classes/hit`, `classes/kl`, and the shares of the classes, `share/0` and so on.
+        5, `classes/hit`, `classes/kl`, and the shares of the classes, `share/0` and so on. Images of several channels
+        are classified channel by channel (Stacked MNIST): features side by side, a class for each tuple of digits.
 
     Raises:
         ValueError: A set is too small, or not of the shape that the network takes.
@@ -83,7 +87,8 @@ def feature_scores(network: FeatureNetwork, images: UInt8[Array, "n h w c"], ref
     for k, of_k in neighbour_scores(reference.features, features, KS, reference.radii).items():
         scores |= {f"{name}/{k}": value for name, value in of_k._asdict().items()}
     scores |= {"classes/hit": classes_hit(shares), "classes/kl": reverse_kl(shares, reference.shares)}
-    scores |= {f"share/{i}": share for i, share in enumerate(shares)}
+    if len(shares) <= _SHARES_SHOWN:
+        scores |= {f"share/{i}": share for i, share in enumerate(shares)}
     return {name: float(value) for name, value in scores.items()}
 
 
@@ -130,10 +135,11 @@ def frechet_and_recall(
 
 
 def summarise_draws(draws: list[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
-    """Mean and standard deviation (None for one draw) of each score over independent draws of images."""
+    """Mean and standard deviation (None for one draw, or an infinite one) of each score over draws of images."""
     table = {name: np.array([draw[name] for draw in draws]) for name in draws[0]}
+    spread = {name: len(values) > 1 and np.isfinite(values).all() for name, values in table.items()}
     return {
-        name: {"mean": float(values.mean()), "sd": float(values.std(ddof=1)) if len(values) > 1 else None}
+        name: {"mean": float(values.mean()), "sd": float(values.std(ddof=1)) if spread[name] else None}
         for name, values in table.items()
     }
 
@@ -141,11 +147,12 @@ def summarise_draws(draws: list[Mapping[str, float]]) -> dict[str, dict[str, flo
 def _features_and_logits(
     network: FeatureNetwork, images: UInt8[Array, "n h w c"]
 ) -> tuple[Float[Array, "n features"], Float[Array, "n classes"]]:
-    if images.shape[1:] != network.record.image_shape:
+    *size, channels = network.record.image_shape
+    if list(images.shape[1:3]) != size or images.shape[3] % channels:
         raise ValueError(f"images of {images.shape[1:]} cannot be scored by a network for {network.record.image_shape}")
     if len(images) <= max(KS):
         raise ValueError(f"{len(images)} images are too few to score: neighbourhoods take more than {max(KS)}")
-    return classify(network.params, images)
+    return classify_stacked(network.params, images, channels)
 
 
 def _class_shares(logits: Float[Array, "n classes"]) -> Float[Array, " classes"]:

@@ -14,7 +14,7 @@ EPOCHS = 10
 _SHUFFLE, _TRAIN = 0, 1
 
 
-def two_sample_accuracy(key: Key[Array, ""], real: UInt8[Array, "n h w c"], fake: UInt8[Array, "n h w c"]) -> float:
+def two_sample_accuracy(key: Key[Array, ""], real: UInt8[Array, "n h w c"], fake: UInt8[Array, "m h w c"]) -> float:
     """Accuracy of a classifier on held-out images, trained to tell two sets apart; 0.5 where it cannot, 1 at worst.
 
     Lopez-Paz and Oquab 2017 (arXiv:1610.06545). Seven tenths of each set train the classifier, the rest answer: of

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,8 @@ CHECKPOINTS = "checkpoints"
 BEST = "best"
 DAMAGED = "damaged-checkpoints"
 _SPARE_BYTES = 1_000_000
+
+Opened = TypeVar("Opened", bound="Checkpoints")
 
 
 class Checkpoints:
@@ -42,7 +44,7 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, read_only=keep is None, create=keep is not None)
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
-    def __enter__(self) -> Self:
+    def __enter__(self: Opened) -> Opened:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:

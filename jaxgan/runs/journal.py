@@ -89,7 +89,7 @@ def summarise(run: Path, config: Config, image_shape: tuple[int, int, int]) -> l
     `samples.npz` holds `steps` [k], `images` uint8 [k, n, h, w, c] and D's `logits` [k, n] of every picture.
     """
     written = []
-    if rows := read_rows(run):
+    if rows := [row for row in read_rows(run) if "loss/disc" in row]:  # Others hold scores.
         write_curves(rows, config, run / "losses.png")
         written.append("losses.png")
     if paths := sample_files(run):

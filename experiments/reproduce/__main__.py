@@ -1,0 +1,222 @@
+"""Reruns the published systems on real MNIST, scores them, and writes what came out beside this script.
+
+    python -m experiments.reproduce vanilla --manual-dir folder/with/the/four/gz/files --runs folder/for/runs
+    python -m experiments.reproduce tables
+
+One command a system: it trains the runs of PLANS (those that are there already are taken, or resumed), scores the last
+checkpoint of each with the two-sample test, and every checkpoint of a run of a million steps. `tables` writes
+`results.md` from all `<system>.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from PIL import Image
+
+from jaxgan.runs.directory import read_record
+from jaxgan.runs.journal import read_rows
+from jaxgan.runs.scores import Scores, read_scores
+
+HERE = Path(__file__).parent
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one system is rerun."""
+
+    lengths: tuple[int, ...]
+    """Steps of each seed from 0; a run is also scored at the length of the shortest."""
+    checkpoint: int
+    """Steps between checkpoints, all of which are kept."""
+    pictures: tuple[int, ...]
+    """Steps whose pictures are shown: those that the original shows, where it names them."""
+
+
+PLANS = {
+    "vanilla": Plan((MILLION, 100_000, 100_000), 20_000, (1000, 10_000, 100_000, 300_000, 600_000, MILLION)),
+    "leaky-tanh": Plan((55_000,) * 3, 5000, (550, 5500, 16_500, 27_500, 41_250, 55_000)),
+    "deep-batchnorm": Plan((30_000,) * 3, 5000, (201, 1001, 5001, 10_001, 20_001, 29_801)),
+    "logged": Plan(
+        (MILLION, 100_000, 100_000),
+        20_000,
+        (2000, 6000, 42_000, 144_000, 244_000, 316_000, 857_000, 936_000, 972_000),
+    ),
+    "gaussian-leaky": Plan((30_000,) * 3, 5000, (1000, 5000, 10_000, 20_000, 30_000)),
+}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the command line says."""
+
+    what: Annotated[str, tyro.conf.Positional]
+    """A system, or `tables`."""
+    runs: Path = Path("runs/reproduce")
+    """Where the runs are."""
+    data_dir: Path | None = None
+    """Folder of prepared data sets."""
+    manual_dir: Path | None = None
+    """Folder with the four original files of MNIST."""
+
+
+def main(wanted: Arguments) -> None:
+    """Reruns one system, or writes the tables."""
+    if wanted.what == "tables":
+        (HERE / "results.md").write_text("\n".join(tables()) + "\n")
+        return
+    plan = PLANS[wanted.what]
+    for seed, length in enumerate(plan.lengths):
+        train(wanted, plan, seed, length)
+    rows = [row for seed in range(len(plan.lengths)) for row in score(wanted, plan, seed)]
+    first = run_dir(wanted, 0)
+    found = {
+        "system": wanted.what,
+        "command": f"python -m experiments.reproduce {wanted.what}",
+        "versions": read_record(first).versions,
+        "rows": rows,
+        "losses": loss_bands(first),
+    }
+    if max(plan.lengths) >= MILLION:
+        found["over_steps"] = score_all(first)
+        shutil.copy(first / "scores.png", HERE / f"{wanted.what}-scores.png")
+    (HERE / f"{wanted.what}.json").write_text(json.dumps(found, indent=1) + "\n")
+    shutil.copy(first / "losses.png", HERE / f"{wanted.what}-losses.png")
+    picture_strip([first / "samples" / f"{step:08d}.png" for step in plan.pictures], HERE / f"{wanted.what}.png")
+
+
+def run_dir(wanted: Arguments, seed: int) -> Path:
+    """Where the run of a seed is."""
+    return wanted.runs / f"{wanted.what}-{seed}"
+
+
+def train(wanted: Arguments, plan: Plan, seed: int, length: int) -> None:
+    """Trains one run, or what is missing of it."""
+    run = run_dir(wanted, seed)
+    if (run / "losses.png").exists():
+        return
+    where: list[object] = ["--run-dir", run]
+    if (run / "config.json").exists():
+        command("train", *where, "--resume")
+        return
+    keep = length // plan.checkpoint + 2
+    data: list[object] = ["--data.name", "mnist"]
+    for name, folder in (("data-dir", wanted.data_dir), ("manual-dir", wanted.manual_dir)):
+        data += [f"--data.{name}", folder] if folder else []
+    fixed = ["--seed", seed, "--num-steps", length, "--every.checkpoint", plan.checkpoint, "--keep", keep]
+    command("train", wanted.what, *fixed, *data, *where)
+
+
+def score(wanted: Arguments, plan: Plan, seed: int) -> Iterator[dict[str, Any]]:
+    """Scores of a run at its end, and where other seeds end earlier, at their end too."""
+    run, length = run_dir(wanted, seed), plan.lengths[seed]
+    # The time between the first file of an uninterrupted run and its last.
+    seconds = (run / "losses.png").stat().st_mtime - (run / "config.json").stat().st_mtime
+    for step in sorted({min(plan.lengths), length}):
+        command("evaluate", run, "--two-sample", "--checkpoint", step)
+        scores = read_scores(run / "scores.json")
+        row = {"seed": seed, "step": step, "scores": {k: v["mean"] for k, v in scores.checkpoints[step].items()}}
+        if step == length:
+            row |= {"seconds": round(seconds), "steps_per_second": round(length / seconds)}
+        yield row | {"references": _means(scores), "network": scores.protocol.network}
+
+
+def _means(scores: Scores) -> dict[str, dict[str, float | None]]:
+    return {name: {k: v["mean"] for k, v in row.items()} for name, row in scores.references.items()}
+
+
+def score_all(run: Path) -> dict[str, list[Any]]:
+    """Scores of every checkpoint of a run, one draw each, by name; and their steps."""
+    command("evaluate", run, "--every-checkpoint")
+    rows = read_scores(run / "scores.json").checkpoints
+    names = ("frechet", "classifier_score", "precision/3", "recall/3", "parzen", "accuracy/disc")
+    return {"step": list(rows)} | {name: [row[name]["mean"] for row in rows.values()] for name in names}
+
+
+def loss_bands(run: Path) -> list[dict[str, float]]:
+    """Means of the journal over twentieths of a run, and the extremes of the rows that the original prints."""
+    config = read_record(run).config
+    rows = [row for row in read_rows(run) if "loss/disc" in row]
+    names = [name for name in ("loss/disc", "loss/gen", "accuracy/disc") if name in rows[0]]
+    bands = []
+    for piece in np.array_split(np.arange(len(rows)), 20):
+        part = [rows[i] for i in piece]
+        bands.append(
+            {"until": part[-1]["step"]} | {name: float(np.mean([row[name] for row in part])) for name in names}
+        )
+    printed = [row for row in rows if row["step"] > 1 and (row["step"] - 1) % config.every.print == 0]
+    extremes = {name: [f(row[name] for row in printed) for f in (min, max)] for name in names}
+    return [*bands, {"printed": extremes}]  # pyright: ignore[reportReturnType]
+
+
+def command(door: str, *arguments: object) -> None:
+    """Runs a command of jaxgan to its end."""
+    subprocess.run([sys.executable, "-m", f"jaxgan.{door}", *map(str, arguments)], check=True)
+
+
+def picture_strip(paths: list[Path], target: Path) -> None:
+    """Pictures of samples side by side, in grey, each half as large."""
+    pictures = [Image.open(path).convert("L") for path in paths]
+    pictures = [picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX) for picture in pictures]
+    gap = 8
+    strip = Image.new("L", (sum(each.width + gap for each in pictures) - gap, pictures[0].height), 255)
+    left = 0
+    for picture in pictures:
+        strip.paste(picture, (left, 0))
+        left += picture.width + gap
+    strip.save(target, optimize=True)
+
+
+def tables() -> Iterator[str]:
+    """The lines of `results.md`."""
+    columns = (
+        ("Fréchet", "frechet", 1),
+        ("classifier score", "classifier_score", 2),
+        ("precision", "precision/3", 3),
+        ("recall", "recall/3", 3),
+        ("coverage", "coverage/5", 3),
+        ("classes", "classes/hit", 0),
+        ("Parzen", "parzen", 1),
+        ("two-sample", "two_sample", 3),
+    )
+    yield "| system | steps | seeds | " + " | ".join(name for name, _, _ in columns) + " | minutes | steps/s |"
+    yield "|---|---|---|" + "---|" * (len(columns) + 2)
+    references: dict[str, Any] = {}
+    networks = set()
+    for system in PLANS:
+        path = HERE / f"{system}.json"
+        if not path.exists():
+            continue
+        found = json.loads(path.read_text())
+        networks |= {row["network"] for row in found["rows"]}
+        for step in sorted({row["step"] for row in found["rows"]}):
+            rows = [row for row in found["rows"] if row["step"] == step]
+            cells = [_spread([row["scores"][key] for row in rows], decimals) for _, key, decimals in columns]
+            timed = [row for row in rows if "seconds" in row]
+            cells.append(_spread([row["seconds"] / 60 for row in timed], 1) if timed else "")
+            cells.append(_spread([row["steps_per_second"] for row in timed], 0) if timed else "")
+            yield f"| `{system}` | {step:,} | {len(rows)} | " + " | ".join(cells) + " |"
+        references = found["rows"][0]["references"]
+    assert len(networks) == 1, f"scores of different feature networks cannot be compared: {networks}"
+    for name, row in references.items():
+        cells = [_spread([row[key]], decimals) for _, key, decimals in columns]
+        yield f"| {name} | | | " + " | ".join(cells) + " | | |"
+
+
+def _spread(values: list[float], decimals: int) -> str:
+    mean = f"{np.mean(values):,.{decimals}f}"
+    return f"{mean} ±{np.std(values, ddof=1):,.{decimals}f}" if len(values) > 1 and decimals else mean
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments, description=__doc__))
