@@ -30,7 +30,7 @@ class Arguments:
     """What the command line says."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Run directory."""
+    """Run directory, or the name of a published generator."""
     num: int = 64
     """How many images; with --interpolate or a .gif the pictures of the walk."""
     out: Path = Path("samples.png")
@@ -50,11 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     wanted = cli.parse(Arguments, arguments, usage="sample", description="Draws images from a trained generator.")
     _check(wanted)
 
-    from jaxgan.runs.directory import read_record
-
-    record = read_record(wanted.run)
     cli.check_device()
-    state = load_state(wanted.run, record, wanted_step(wanted.checkpoint))
+    record, state = load_generator(wanted.run, wanted.checkpoint)
     images = draw(record, state, wanted)
     write(images, wanted.out)
     print(f"wrote {len(images):,} images from step {int(state.step):,} of {wanted.run} to {wanted.out}")
@@ -74,6 +71,23 @@ def _check(wanted: Arguments) -> None:
         raise InputError(f"--num {wanted.num} is too many for one picture (at most 10000); a folder or .npy takes any")
     if not wanted.out.suffix and wanted.out.exists() and (not wanted.out.is_dir() or any(wanted.out.iterdir())):
         raise InputError(f"--out {wanted.out} is there already: name an empty or a new folder")
+
+
+def load_generator(run: Path, checkpoint: str | None) -> tuple[RunRecord, TrainState]:
+    """A run's record and one of its states; or a published generator, where no directory has its name.
+
+    Raises:
+        InputError: There is no such run, generator or checkpoint, or it is damaged.
+    """
+    from jaxgan.runs.directory import read_record
+    from jaxgan.runs.published import load_published, published_names
+
+    if run.exists() or str(run) not in published_names():
+        record = read_record(run)
+        return record, load_state(run, record, wanted_step(checkpoint))
+    if checkpoint is not None:
+        raise InputError(f"--checkpoint {checkpoint}: the published generator {run} has none to choose from")
+    return load_published(str(run))
 
 
 def wanted_step(checkpoint: str | None) -> Step:

@@ -63,6 +63,7 @@ class Classifier(nn.Module):
         return features, nn.Dense(self.classes, name="logits")(features)
 
 
+@jax.jit(static_argnums=(1, 2))
 def init_classifier(key: Key[Array, ""], image_shape: tuple[int, ...], classes: int) -> PyTree:
     """Parameters before any training."""
     return Classifier(classes).init(key, jnp.zeros((1, *image_shape), jnp.float32))["params"]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -13,9 +10,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import PyTree
 
+from jaxgan import archive
 from jaxgan.gan.batches import Dataset
 from jaxgan.metrics.classifier import classify, init_classifier, train_classifier
 
@@ -23,8 +20,6 @@ SEED = 0
 EPOCHS = 20
 SHIFT = 2
 CLASSES = 10
-
-_RECORD = "record"
 
 
 @dataclass(frozen=True)
@@ -99,17 +94,14 @@ def train_network(
         training_images=len(train.images),
         test_accuracy=round(float(right.mean(dtype=jnp.float32)), 6),
         versions=dict(versions),
-        sha256=_digest(params),
+        sha256=archive.digest(params),
     )
     return FeatureNetwork(params, record)
 
 
 def encode(network: FeatureNetwork) -> bytes:
     """An .npz file of the weights by name, and of the record as JSON."""
-    buffer = io.BytesIO()
-    text = np.array(json.dumps(asdict(network.record), sort_keys=True))
-    np.savez(buffer, allow_pickle=False, **{_RECORD: text}, **_by_name(network.params))
-    return buffer.getvalue()
+    return archive.pack(network.params, asdict(network.record))
 
 
 def decode(data: bytes) -> FeatureNetwork:
@@ -119,36 +111,16 @@ def decode(data: bytes) -> FeatureNetwork:
         ValueError: It is something else, or damaged.
     """
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            fields = json.loads(str(file[_RECORD]))
-            record = NetworkRecord(**(fields | {"image_shape": tuple(fields["image_shape"])}))
-            shape, classes = record.image_shape, record.classes
-            template = jax.eval_shape(lambda: init_classifier(jax.random.key(0), shape, classes))
-            params = jax.tree_util.tree_map_with_path(lambda path, _: jnp.asarray(file[_name(path)]), template)
-    except Exception as error:  # NumPy and zipfile raise whatever the bytes lead them to.
-        raise ValueError(f"not a feature network ({type(error).__name__})") from error
-    if _digest(params) != record.sha256:
-        raise ValueError("a damaged feature network: its checksum differs")
-    return FeatureNetwork(params, record)
+        fields = archive.read_record(data)
+        fields["image_shape"] = tuple(fields["image_shape"])
+        record = NetworkRecord(**fields)
+        template = jax.eval_shape(lambda: init_classifier(jax.random.key(0), record.image_shape, record.classes))
+        return FeatureNetwork(archive.read_tree(data, template), record)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"not a feature network: {error}") from error
 
 
 @cache
 def shipped_network() -> FeatureNetwork:
     """The feature network of MNIST, which comes with the package."""
     return decode(resources.files("jaxgan.metrics").joinpath("mnist.npz").read_bytes())
-
-
-def _by_name(params: PyTree) -> dict[str, np.ndarray]:
-    return {_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-
-
-def _name(path: tuple) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
-
-
-def _digest(params: PyTree) -> str:
-    digest = hashlib.sha256()
-    for name, array in sorted(_by_name(params).items()):
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()

@@ -148,7 +148,10 @@ class Best(Checkpoints):
     def offer(self, state: TrainState, frechet: float) -> None:
         """Saves the state if its score is better than all before."""
         if self._least is None or frechet < self._least:
+            for later in (step for step in self.steps() if step > int(state.step)):
+                self._manager.delete(later)  # Orbax refuses to save a step before the newest.
             self.save(state, frechet)
+            self.wait()  # Else a kill could leave a checkpoint of this step, from where it never comes again.
             self._least = frechet
 
 

@@ -120,8 +120,29 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def write_record(path: Path, record: RunRecord) -> None:
     """Writes `config.json`."""
-    text = json.dumps(_converter().unstructure(record), indent=2) + "\n"
-    write_atomically(path / CONFIG, text.encode())
+    write_atomically(path / CONFIG, encode_record(record).encode())
+
+
+def encode_record(record: RunRecord) -> str:
+    """A record as JSON text."""
+    return json.dumps(_converter().unstructure(record), indent=2) + "\n"
+
+
+def decode_record(text: str) -> RunRecord:
+    """Reads what `encode_record` wrote.
+
+    Raises:
+        InputError: It is of another format, or damaged.
+    """
+    try:
+        stored = json.loads(text)
+        if stored["format"] != FORMAT:
+            raise InputError(f"has format {stored['format']}; this jaxgan reads format {FORMAT}")
+        return _converter().structure(stored, RunRecord)
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, cattrs.BaseValidationError) as error:
+        raise InputError(f"is damaged: {_first_reason(error)}") from error
 
 
 def read_record(path: Path) -> RunRecord:
@@ -133,16 +154,13 @@ def read_record(path: Path) -> RunRecord:
     if not holds_run(path):
         raise InputError(f"{path} holds no run: it has no {CONFIG}")
     try:
-        stored = json.loads((path / CONFIG).read_text())
-        if stored["format"] != FORMAT:
-            raise InputError(f"{path / CONFIG} has format {stored['format']}; this jaxgan reads format {FORMAT}")
-        return _converter().structure(stored, RunRecord)
+        return decode_record((path / CONFIG).read_text())
     except InputError as error:
-        raise InputError(f"{path / CONFIG}: {error}") from error
+        raise InputError(f"{path / CONFIG} {error}") from error
     except OSError as error:
         raise InputError(f"{path / CONFIG} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, cattrs.BaseValidationError) as error:
-        raise InputError(f"{path / CONFIG} is damaged: {_first_reason(error)}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path / CONFIG} is damaged: {error.reason}") from error
 
 
 def _converter() -> Any:
