@@ -53,6 +53,8 @@ def main(arguments: Sequence[str]) -> int:
     if not (there := checkpoint_steps(wanted.run)):
         raise InputError(f"{wanted.run} has no checkpoint yet")
     steps: Sequence[Step] = there if wanted.every_checkpoint else [wanted_step(wanted.checkpoint)]
+    if wanted.checkpoint is not None:
+        load_state(wanted.run, record, steps[0])  # Says at once where there is no such checkpoint.
     yardstick = yardsticks.prepare_yardstick(record, wanted.against)
     protocol = scores.Protocol(
         network=yardstick.network.version,
@@ -98,6 +100,7 @@ def score_generator(
 ) -> Row:
     """The scores of a generator, and of what its discriminator says, over independent draws."""
     import jax
+    import numpy as np
 
     from jaxgan.gan.objectives import judgement
     from jaxgan.gan.sampling import discriminate, generate
@@ -108,7 +111,8 @@ def score_generator(
     real_logits = discriminate(config, state, scale(yardstick.reference.images))
     found = []
     for i in range(draws):
-        images = to_levels(generate(config, state, jax.random.fold_in(key, i), wanted.num))
+        # By way of the host: a state that was read is bound to its device, and would have all scores compiled anew.
+        images = to_levels(np.asarray(generate(config, state, jax.random.fold_in(key, i), wanted.num)))
         fake_logits = discriminate(config, state, scale(images))
         n = min(len(real_logits), len(fake_logits))  # A relativistic D judges pairs.
         judged = judgement(config, real_logits=real_logits[:n], fake_logits=fake_logits[:n])

@@ -115,6 +115,7 @@ def feature_network(data: DataConfig) -> FeatureNetwork:
 def validation_scorer(config: Config) -> Callable[[TrainState], dict[str, float]]:
     """A function from states of a run to their scores against its validation images, always of the same latents."""
     import jax
+    import numpy as np
 
     from jaxgan.data.dataset import load_dataset
     from jaxgan.gan.sampling import generate
@@ -126,7 +127,8 @@ def validation_scorer(config: Config) -> Callable[[TrainState], dict[str, float]
 
     def scores(state: TrainState) -> dict[str, float]:
         images = generate(config, state, jax.random.fold_in(state.key, EVALUATE), len(reference.images))
-        return frechet_and_recall(network, to_levels(images), reference)
+        # By way of the host, since images of a state that was read are bound to its device: all would compile anew.
+        return frechet_and_recall(network, to_levels(np.asarray(images)), reference)
 
     return scores
 

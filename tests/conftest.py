@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from jaxtyping import install_import_hook
@@ -12,6 +14,7 @@ from jaxtyping import install_import_hook
 install_import_hook("jaxgan", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 import jax  # noqa: E402
+from running import SCORED, finish, prepare_small_data, start  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -24,3 +27,27 @@ def mnist_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the files of MNIST are not in {folder}")
     return folder
+
+
+class ScoredRun(NamedTuple):
+    """A finished run with scores, the data it was trained on, and what it printed."""
+
+    path: Path
+    data: Path
+    output: str
+    errors: str
+
+
+@pytest.fixture(scope="session")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> ScoredRun:
+    """A run of 300 steps with `SCORED`, on small data of its own."""
+    root = tmp_path_factory.mktemp("scored")
+    data = prepare_small_data(root / "data")
+    return ScoredRun(root / "run", data, *finish(start(data, root / "run", *SCORED)))
+
+
+@pytest.fixture
+def scored_copy(scored: ScoredRun, tmp_path: Path) -> Path:
+    """A copy of the run, to score and to damage; its data is that of all."""
+    subprocess.run(["cp", "-r", str(scored.path), str(tmp_path / "copy")], check=True)
+    return tmp_path / "copy"

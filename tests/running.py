@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,11 @@ from jaxgan.data import cache
 from jaxgan.data.folders import prepared_folder
 
 SMALL = ("--gen.widths", "16", "--disc.widths", "16", "--batch-size", "8", "--data.holdout", "0", "--every.grid", "2")
+
+# A run with scores; its distances fall and rise at such a rate, so that the best is as a rule not the last.
+SCORED = ("--num-steps", "300", "--every.checkpoint", "50", "--every.sample", "100", "--keep", "10")
+SCORED += ("--eval-every", "25", "--keep-best", "--data.holdout", "100")
+SCORED += ("--gen.optimizer.learning-rate", "0.02", "--disc.optimizer.learning-rate", "0.02")
 
 
 def prepare_small_data(root: Path, seed: int = 0) -> Path:
@@ -73,6 +79,33 @@ def train(data: Path, run_dir: Path, *arguments: object, preset: str = "vanilla"
     return succeed(run("train", preset, *SMALL, *fixed, *arguments))
 
 
+def start(data: Path, run_dir: Path, *arguments: object) -> subprocess.Popen[str]:
+    """Starts what `train` runs, and does not wait for it."""
+    fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", run_dir)
+    line = command("train", "vanilla", *SMALL, *fixed, *arguments)
+    return subprocess.Popen(line, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Standard output and error of a process that succeeds."""
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    return output, errors
+
+
+def wait_for(path: Path) -> None:
+    """Returns when a path is there."""
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.005)
+
+
+def resume(run_dir: Path, *arguments: object) -> str:
+    """Continues a run to its end; its standard output."""
+    return succeed(run("train", "--run-dir", run_dir, "--resume", *arguments))
+
+
 def succeed(done: subprocess.CompletedProcess[str]) -> str:
     """The standard output of a command that succeeded."""
     assert done.returncode == 0, done.stderr
@@ -88,14 +121,14 @@ def complaint(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0].removeprefix("jaxgan: error: ")
 
 
-def checkpoint_steps(run_dir: Path) -> list[int]:
+def checkpoint_steps(run_dir: Path, folder: str = "checkpoints") -> list[int]:
     """The steps that have a checkpoint."""
-    return sorted(int(path.name) for path in (run_dir / "checkpoints").iterdir() if path.name.isdecimal())
+    return sorted(int(path.name) for path in (run_dir / folder).iterdir() if path.name.isdecimal())
 
 
-def state_digest(run_dir: Path, step: int) -> str:
+def state_digest(run_dir: Path, step: int, folder: str = "checkpoints") -> str:
     """The SHA-256 that a checkpoint records of every bit of its state."""
-    return json.loads((run_dir / "checkpoints" / str(step) / "meta" / "metadata").read_text())["sha256"]
+    return json.loads((run_dir / folder / str(step) / "meta" / "metadata").read_text())["sha256"]
 
 
 def same_run(one: Path, other: Path, step: int) -> None:

@@ -26,6 +26,7 @@ RANGES: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = [
     ("decay_steps", (-1, 2**31 - 1), (0, 2**31 - 2)),
     ("average_decay", (-1e-9, 1.0, 1.5, *INFINITE), (0.0, 0.5, 1 - 1e-9)),
     ("keep", (0, -1), (1, 50)),
+    ("eval_every", (-1, 2**31 - 1), (0, 1, 2**31 - 2)),
     *(
         row
         for player in ("gen", "disc")
@@ -93,6 +94,8 @@ def test_labels_are_smoothed_for_cross_entropies(name: str) -> None:
             for name in ("hinge", "least_squares", "wasserstein", "relativistic")
         ),
         (PLAIN | {"objective.updates": "halves"}, ["--objective.updates halves", "--objective.name relativistic"]),
+        ({"eval_every": 10, "data.holdout": 99}, ["--eval-every", "--data.holdout 100", "99"]),
+        ({"keep_best": True}, ["--keep-best", "--eval-every"]),
         (HALVES | {"batch_size": 33}, ["--batch-size", "even", "33"]),
         (HALVES | {"latent.shared": True}, ["--latent.shared", "--objective.updates halves"]),
         (HALVES | {"objective.r1": 1.0}, ["--objective.updates halves", "r1"]),
@@ -120,6 +123,8 @@ def test_combinations_without_a_meaning_are_refused_by_the_names_of_their_flags(
         HALVES | {"disc.batch_norm": True, "objective.real_label": 0.9},
         {"gen.batch_norm": True},
         {"latent.shared": True, "batch_size": 33},
+        {"eval_every": 10, "keep_best": True, "data.holdout": 100},
+        {"data.holdout": 0},
     ],
 )
 def test_combinations_with_a_meaning_are_taken(changes: dict[str, Any]) -> None:
@@ -178,6 +183,8 @@ NUMBERS: dict[str, Any] = {
     "decay_steps": 5,
     "average_decay": 0.5,
     "keep": 9,
+    "eval_every": 7,
+    "keep_best": True,
     **{
         f"{player}.optimizer.{name}": 0.25
         for player in ("gen", "disc")
@@ -187,7 +194,7 @@ NUMBERS: dict[str, Any] = {
     "data.name": "digits",
     "data.data_dir": Path("there"),
     "data.manual_dir": Path("here"),
-    "data.holdout": 3,
+    "data.holdout": 300,
     "every.log": 3,
     "every.print": 3,
     "every.sample": 3,
@@ -196,7 +203,7 @@ NUMBERS: dict[str, Any] = {
     "every.checkpoint": 3,
 }
 
-BASE = changed(Config(), PLAIN | {"objective.name": "non_saturating"})
+BASE = changed(Config(), PLAIN | {"objective.name": "non_saturating", "eval_every": 10, "data.holdout": 500})
 
 
 def test_every_field_is_known_to_shape_the_program_or_not() -> None:

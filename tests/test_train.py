@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,14 @@ from running import (
     complaint,
     environment,
     prepare_small_data,
+    resume,
     run,
     same_run,
+    start,
     state_digest,
     succeed,
     train,
+    wait_for,
 )
 
 from jaxgan import config
@@ -243,23 +245,6 @@ def test_the_training_program_is_compiled_once_in_a_run(data: Path, tmp_path: Pa
     assert len(re.findall(r"Finished XLA compilation of jit\(train_loop\)", done.stderr)) == 1
 
 
-def start(data: Path, run_dir: Path, *arguments: object) -> subprocess.Popen[str]:
-    fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", run_dir)
-    line = command("train", "vanilla", *SMALL, *fixed, *arguments)
-    return subprocess.Popen(line, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} never came"
-        time.sleep(0.005)
-
-
-def resume(run_dir: Path, *arguments: object) -> str:
-    return succeed(run("train", "--run-dir", run_dir, "--resume", *arguments))
-
-
 LONG = ("--num-steps", "3000", "--every.log", "10", "--every.sample", "100", "--every.checkpoint", "100")
 
 
@@ -362,6 +347,9 @@ BAD_FLAGS = [
     (["--objective.name", "vanilla"], "--objective.name"),
     (["--objective.real-label", "0"], "--objective.real-label"),
     (["--objective.updates", "halves"], "--objective.updates"),
+    (["--keep-best"], "--eval-every"),
+    (["--eval-every", "100", "--data.holdout", "0"], "--data.holdout"),
+    (["--eval-every", "-5"], "--eval-every"),
     (["--seed"], "--seed"),
     (["bogus"], "no preset 'bogus'"),
     (["vanilla", "bogus"], "bogus"),

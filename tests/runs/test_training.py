@@ -18,16 +18,17 @@ from jaxgan.runs.training import Diverged, check_finite, is_due, next_stop
 CADENCES = st.integers(0, 20)
 
 
-@given(st.integers(0, 100), CADENCES, CADENCES, st.booleans(), st.integers(1, 120))
+@given(st.integers(0, 100), CADENCES, CADENCES, CADENCES, st.booleans(), st.integers(1, 120))
 def test_the_next_stop_is_the_first_step_with_something_to_do(
-    step: int, sample: int, checkpoint: int, after: bool, more: int
+    step: int, sample: int, checkpoint: int, evaluate: int, after: bool, more: int
 ) -> None:
     every = EveryConfig(sample=sample, checkpoint=checkpoint, sample_after=after)
-    config = Config(num_steps=step + more, every=every)
+    config = Config(num_steps=step + more, eval_every=evaluate, every=every)
+    cadences = ((sample, int(after)), (checkpoint, 0), (evaluate, 0))
     due = (
         later
         for later in range(step + 1, step + more + 1)
-        if later == config.num_steps or is_due(later, sample, int(after)) or is_due(later, checkpoint)
+        if later == config.num_steps or any(is_due(later, *cadence) for cadence in cadences)
     )
     assert next_stop(config, step) == next(due)
 

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import jaxgan
+from jaxgan.data.files import read_idx
+from jaxgan.metrics.classifier import classify
+from jaxgan.metrics.frechet import Gaussian
+from jaxgan.metrics.network import shipped_network
+from jaxgan.metrics.parzen import parzen_score
+from jaxgan.metrics.references import collapsed, noise
+from jaxgan.metrics.scores import (
+    Reference,
+    feature_scores,
+    frechet_and_recall,
+    measure_reference,
+    pixel_scores,
+    summarise_draws,
+    to_levels,
+)
+
+N = 1200
+
+
+class Sets(NamedTuple):
+    """Test images of MNIST: a reference, others that are as real, and those of them that nobody takes for a 4."""
+
+    reference: np.ndarray
+    real: np.ndarray
+    without_4: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def sets(mnist_dir: Path) -> Sets:
+    images = read_idx(mnist_dir / "t10k-images-idx3-ubyte.gz")[..., None]
+    labels = read_idx(mnist_dir / "t10k-labels-idx1-ubyte.gz")
+    others = images[N : 3 * N]
+    seen = np.asarray(classify(shipped_network().params, jnp.asarray(others))[1]).argmax(axis=1)
+    return Sets(images[:N], others[:N], others[(labels[N : 3 * N] != 4) & (seen != 4)][:N])
+
+
+def score(images: np.ndarray | jax.Array, sets: Sets) -> dict[str, float]:
+    return jaxgan.score(images, sets.reference)
+
+
+@pytest.fixture(scope="module")
+def of_real(sets: Sets) -> dict[str, float]:
+    return score(sets.real, sets)
+
+
+def degraded(images: np.ndarray) -> np.ndarray:
+    """Blurred and speckled, yet to be read."""
+    blurred = ndimage.gaussian_filter(images.astype(np.float32), (0, 1, 1, 0))
+    return (blurred + np.random.default_rng(0).normal(0, 25, images.shape)).clip(0, 255).astype(np.uint8)
+
+
+def test_a_set_scores_perfectly_against_itself(sets: Sets) -> None:
+    scores = score(sets.reference, sets)
+    assert scores["frechet"] < 0.01
+    for k in (3, 5):
+        for name in ("precision", "recall", "coverage"):
+            assert scores[f"{name}/{k}"] == pytest.approx(1, rel=1e-6)
+        # Every ball holds its own centre beside its k neighbours.
+        assert scores[f"density/{k}"] == pytest.approx((k + 1) / k)
+    assert scores["classes/kl"] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_scores_are_those_that_are_promised_and_their_ranges_are_kept(of_real: dict[str, float]) -> None:
+    neighbours = {f"{name}/{k}" for name in ("precision", "recall", "density", "coverage") for k in (3, 5)}
+    shares = [f"share/{i}" for i in range(10)]
+    assert set(of_real) == {"frechet", "classifier_score", "classes/hit", "classes/kl"} | neighbours | set(shares)
+    assert all(type(value) is float for value in of_real.values())
+    assert sum(of_real[name] for name in shares) == pytest.approx(1, rel=1e-5)
+    assert 9 < of_real["classifier_score"] <= 10
+    assert of_real["classes/hit"] == 10
+
+
+def test_a_missing_digit_lowers_recall_and_coverage_and_tells_in_the_classes(
+    sets: Sets, of_real: dict[str, float]
+) -> None:
+    scores = score(sets.without_4, sets)
+    for k in (3, 5):
+        assert scores[f"recall/{k}"] < of_real[f"recall/{k}"] - 0.07
+        assert scores[f"coverage/{k}"] < of_real[f"coverage/{k}"] - 0.07
+        assert scores[f"precision/{k}"] == pytest.approx(of_real[f"precision/{k}"], abs=0.03)
+    assert scores["classes/hit"] == 9
+    assert scores["share/4"] == 0
+    # The other nine share what it leaves: KL is about ln of 10 / 9 and of how rare 4 is.
+    assert scores["classes/kl"] > 10 * of_real["classes/kl"]
+    assert scores["classes/kl"] == pytest.approx(-np.log(1 - 0.1), abs=0.03)
+    assert scores["frechet"] > 3 * of_real["frechet"]
+
+
+def test_worse_images_lie_farther(sets: Sets, of_real: dict[str, float]) -> None:
+    training, key = jnp.asarray(sets.real), jax.random.key(0)
+    bad, same, rubbish = (
+        score(images, sets) for images in (degraded(sets.real), collapsed(key, training, N), noise(key, training, N))
+    )
+    distances = [scores["frechet"] for scores in (of_real, bad, same, rubbish)]
+    assert distances == sorted(distances)
+    assert distances[0] < 0.1 * distances[1] < 0.1 * distances[2]
+    assert same["classifier_score"] == pytest.approx(1, abs=1e-4)
+    assert same["classes/hit"] == 1
+    assert [same["recall/3"], same["recall/5"]] == [0, 0]
+    assert rubbish["coverage/5"] < 0.02 < bad["coverage/5"] < of_real["coverage/5"]
+
+
+def test_floats_in_the_unit_interval_score_as_their_bytes_do(sets: Sets, of_real: dict[str, float]) -> None:
+    floats = sets.real.astype(np.float32) / 255
+    assert jaxgan.score(floats, jnp.asarray(sets.reference.astype(np.float32) / 255)) == of_real
+
+
+def test_floats_are_rounded_to_the_nearest_of_256_levels() -> None:
+    values = np.array([-0.5, 0.0, 0.4 / 255, 0.6 / 255, 1.0, 3.0], np.float32).reshape(6, 1, 1, 1)
+    found = to_levels(values)
+    assert found.dtype == jnp.uint8
+    assert found.ravel().tolist() == [0, 0, 0, 1, 255, 255]
+    levels = np.arange(256, dtype=np.uint8).reshape(256, 1, 1, 1)
+    assert np.array_equal(to_levels(levels.astype(np.float32) / 255), levels)
+    assert np.array_equal(to_levels(levels), levels)
+
+
+def black(*shape: int) -> np.ndarray:
+    return np.zeros(shape, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "reference", "said"),
+    [
+        (black(9, 27, 28, 1), black(9, 28, 28, 1), r"images of \(27, 28, 1\) cannot be scored"),
+        (black(9, 28, 28, 1), black(9, 14, 14, 1), r"images of \(14, 14, 1\) cannot be scored"),
+        (black(5, 28, 28, 1), black(9, 28, 28, 1), "5 images are too few"),
+        (black(9, 28, 28, 1), black(0, 28, 28, 1), "0 images are too few"),
+    ],
+    ids=["shape", "reference's shape", "too few", "no reference"],
+)
+def test_images_of_another_shape_or_too_few_are_refused(images: np.ndarray, reference: np.ndarray, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        jaxgan.score(images, reference)
+
+
+def test_what_a_journal_follows_is_the_distance_and_the_recall_of_three_neighbours(
+    sets: Sets, of_real: dict[str, float]
+) -> None:
+    network = shipped_network()
+    reference = measure_reference(network, jnp.asarray(sets.reference))
+    found = frechet_and_recall(network, jnp.asarray(sets.real), reference)
+    assert found == {"score/frechet": of_real["frechet"], "score/recall": of_real["recall/3"]}
+    assert feature_scores(network, jnp.asarray(sets.real), reference) == of_real
+
+
+def test_pixel_scores_find_memorised_images_and_give_the_likelihood_of_the_reference() -> None:
+    rng = np.random.default_rng(0)
+    real, validation, training, other = (jnp.asarray(rng.integers(0, 256, (40, 3, 3, 1)), jnp.uint8) for _ in range(4))
+    nothing = jnp.zeros((40, 0))
+    reference = Reference(real, nothing, nothing, Gaussian(nothing[0], nothing), nothing[0])
+    found = pixel_scores(other, reference, validation, training)
+    images, points, learnt, held_out = (
+        np.asarray(each, np.float64).reshape(40, -1) / 255 for each in (other, real, training, validation)
+    )
+    nearest = np.linalg.norm(images[:, None] - learnt[None], axis=2).min(axis=1).mean()
+    assert found["nearest"] == pytest.approx(nearest, rel=1e-4)
+    flat = [jnp.asarray(each, jnp.float32) for each in (images, held_out, points)]
+    likelihood, error, sigma = parzen_score(*flat)
+    assert found["parzen"] == pytest.approx(likelihood, rel=1e-4)
+    assert found["parzen/error"] == pytest.approx(error, rel=1e-4)
+    assert found["parzen/sigma"] == sigma
+    assert pixel_scores(training[::-1], reference, validation, training)["nearest"] == pytest.approx(0, abs=2e-3)
+
+
+def test_draws_are_summarised_by_mean_and_standard_deviation() -> None:
+    draws: list[Mapping[str, float]] = [{"a": 1.0, "b": 5.0}, {"a": 2.0, "b": 5.0}, {"a": 6.0, "b": 5.0}]
+    assert summarise_draws(draws) == {"a": {"mean": 3.0, "sd": pytest.approx(7**0.5)}, "b": {"mean": 5.0, "sd": 0.0}}
+    assert summarise_draws(draws[:1]) == {"a": {"mean": 1.0, "sd": None}, "b": {"mean": 5.0, "sd": None}}
+
+
+def test_draws_with_an_infinite_score_have_no_spread() -> None:
+    # The relative entropy is infinite where a generator draws a class that the data has not.
+    found = summarise_draws([{"classes/kl": np.inf}, {"classes/kl": 1.0}])
+    assert found == {"classes/kl": {"mean": np.inf, "sd": None}}

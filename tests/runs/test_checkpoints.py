@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxgan.config import Config, GeneratorConfig
+from jaxgan.gan.state import TrainState, init_state
+from jaxgan.runs.checkpoints import Best, digest
+
+CONFIG = Config(gen=GeneratorConfig(widths=(4,)))
+
+
+@pytest.fixture(scope="module")
+def state() -> TrainState:
+    return init_state(CONFIG, jax.random.key(0))
+
+
+def at(state: TrainState, step: int) -> TrainState:
+    return state._replace(step=jnp.int32(step))
+
+
+def kept(run: Path) -> list[int]:
+    return sorted(int(path.name) for path in (run / "best").iterdir() if path.name.isdecimal())
+
+
+def test_only_the_state_of_the_least_distance_is_kept(tmp_path: Path, state: TrainState) -> None:
+    with Best(tmp_path) as best:
+        for step, frechet in ((10, 9.0), (20, 7.5), (30, 8.0), (40, 7.5), (50, 20.0)):
+            best.offer(at(state, step), frechet)
+        best.wait()
+        assert best.frechet() == 7.5
+        assert digest(best.restore(jax.eval_shape(lambda: at(state, 0)), 20)) == digest(at(state, 20))
+    assert kept(tmp_path) == [20]
+
+
+def test_a_run_that_is_continued_knows_the_least_distance_of_before(tmp_path: Path, state: TrainState) -> None:
+    with Best(tmp_path) as best:
+        best.offer(at(state, 20), 7.5)
+    with Best(tmp_path) as best:
+        best.offer(at(state, 30), 7.75)
+    assert kept(tmp_path) == [20]
+    with Best(tmp_path) as best:
+        best.offer(at(state, 40), 7.25)
+    assert kept(tmp_path) == [40]
+
+
+def test_a_run_that_comes_by_its_best_step_again_keeps_it(tmp_path: Path, state: TrainState) -> None:
+    with Best(tmp_path) as best:
+        best.offer(at(state, 20), 7.5)
+    with Best(tmp_path) as best:
+        for step, frechet in ((10, 9.0), (20, 7.5), (30, 8.0)):
+            best.offer(at(state, step), frechet)
+    assert kept(tmp_path) == [20]
+
+
+def test_a_better_state_of_an_earlier_step_takes_the_place_of_a_later_one(tmp_path: Path, state: TrainState) -> None:
+    # A run that is resumed before its best step, and scored at other steps than the first time.
+    with Best(tmp_path) as best:
+        best.offer(at(state, 20), 7.5)
+    with Best(tmp_path) as best:
+        best.offer(at(state, 15), 7.25)
+    assert kept(tmp_path) == [15]
+
+
+def test_a_best_checkpoint_whose_score_cannot_be_read_gives_way(tmp_path: Path, state: TrainState) -> None:
+    with Best(tmp_path) as best:
+        best.offer(at(state, 20), 7.5)
+    (tmp_path / "best" / "20" / "meta" / "metadata").write_text("{")
+    with Best(tmp_path) as best:
+        assert best.frechet() is None
+        best.offer(at(state, 30), 9.0)
+    assert kept(tmp_path) == [30]

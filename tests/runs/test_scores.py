@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from jaxgan.config import InputError
+from jaxgan.runs.scores import (
+    FORMAT,
+    Protocol,
+    Row,
+    Scores,
+    add_scores,
+    encode_scores,
+    read_scores,
+    table,
+    write_score_curves,
+)
+
+PROTOCOL = Protocol("mnist-0123abcd", "mnist", "ab" * 32, "test", 10_000, 3)
+
+
+def row(frechet: float, sd: float | None = 0.25, **others: float) -> Row:
+    names = {"frechet": frechet, "precision/3": 0.5, "recall/3": 0.75, **others}
+    return {name: {"mean": value, "sd": sd} for name, value in names.items()}
+
+
+def scores(**checkpoints: Row) -> Scores:
+    """Scores whose checkpoints are named `s10` for step 10."""
+    by_step = {int(name[1:]): each for name, each in checkpoints.items()}
+    return Scores(PROTOCOL, 0.9946, {"jax": "0.10.2"}, {"real": row(1.5), "noise": row(999.0)}, by_step)
+
+
+def test_scores_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    wanted = scores(s10=row(20.5), s20=row(1 / 3, sd=None))
+    (tmp_path / "scores.json").write_bytes(encode_scores(wanted))
+    assert read_scores(tmp_path / "scores.json") == wanted
+
+
+def test_scores_are_strict_json_in_which_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
+    content = encode_scores(scores(s10=row(math.inf, sd=math.nan, **{"classes/kl": -math.inf})))
+    stored = json.loads(content, parse_constant=pytest.fail)
+    assert stored["checkpoints"]["10"]["frechet"] == {"mean": None, "sd": None}
+    assert stored["checkpoints"]["10"]["recall/3"] == {"mean": 0.75, "sd": None}
+    assert stored["protocol"]["num"] == 10_000
+    assert stored["format"] == FORMAT
+    (tmp_path / "scores.json").write_bytes(content)
+    assert read_scores(tmp_path / "scores.json").checkpoints[10]["classes/kl"] == {"mean": None, "sd": None}
+
+
+def damaged() -> dict[str, tuple[bytes, str]]:
+    whole = encode_scores(scores(s10=row(20.5)))
+    stored = json.loads(whole)
+    other = {
+        "a later format": ({**stored, "format": FORMAT + 1}, f"format {FORMAT + 1}; this jaxgan reads format {FORMAT}"),
+        "no format": ({name: value for name, value in stored.items() if name != "format"}, "damaged"),
+        "no references": ({name: value for name, value in stored.items() if name != "references"}, "damaged"),
+        "one field more": ({**stored, "colour": "red"}, "damaged"),
+        "words for numbers": ({**stored, "network_accuracy": "high"}, "damaged"),
+        "a step that is none": ({**stored, "checkpoints": {"best": {}}}, "damaged"),
+        "rows that are none": ({**stored, "references": 3}, "damaged"),
+        "a list": ([], "damaged"),
+        "a number": (3, "damaged"),
+    }
+    encoded = {name: (json.dumps(value).encode(), said) for name, (value, said) in other.items()}
+    return encoded | {
+        "nothing": (b"", "damaged"),
+        "half": (whole[: len(whole) // 2], "damaged"),
+        "noise": (b"\xff\xfe\x00\x80", "damaged"),
+    }
+
+
+@pytest.mark.parametrize("what", damaged())
+def test_a_damaged_or_foreign_file_is_refused_in_a_line_that_names_it(tmp_path: Path, what: str) -> None:
+    content, said = damaged()[what]
+    path = tmp_path / "scores.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=said) as refused:
+        read_scores(path)
+    assert str(refused.value).startswith(str(path))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.json cannot be read: No such file"):
+        read_scores(tmp_path / "none.json")
+
+
+def test_the_first_scores_of_a_run_are_written_as_they_are(tmp_path: Path) -> None:
+    assert add_scores(tmp_path, scores(s10=row(20.5))) == scores(s10=row(20.5))
+    assert read_scores(tmp_path / "scores.json") == scores(s10=row(20.5))
+
+
+def test_scores_of_one_protocol_come_together_in_the_order_of_their_steps(tmp_path: Path) -> None:
+    add_scores(tmp_path, scores(s20=row(10.0)))
+    later = replace(scores(s3=row(90.0)), references={"real": row(1.25)}, versions={"jax": "0.11.0"})
+    whole = add_scores(tmp_path, later)
+    assert list(whole.checkpoints) == [3, 20]
+    assert whole.checkpoints == {3: row(90.0), 20: row(10.0)}
+    assert (whole.references, whole.versions) == (later.references, later.versions)
+    assert read_scores(tmp_path / "scores.json") == whole
+
+
+def test_a_checkpoint_that_is_scored_again_keeps_what_the_new_scores_lack(tmp_path: Path) -> None:
+    add_scores(tmp_path, scores(s10=row(20.5, two_sample=0.9), s20=row(5.0)))
+    whole = add_scores(tmp_path, scores(s10=row(21.0)))
+    assert whole.checkpoints == {10: row(21.0, two_sample=0.9), 20: row(5.0)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"network": "mnist-ffffffff"}, {"against": "train"}, {"num": 5000}, {"draws": 1}, {"fingerprint": "cd" * 32}],
+    ids=str,
+)
+def test_scores_of_another_protocol_replace_those_of_before(tmp_path: Path, change: dict) -> None:
+    add_scores(tmp_path, scores(s10=row(20.5)))
+    other = replace(scores(s20=row(5.0)), protocol=replace(PROTOCOL, **change))
+    assert add_scores(tmp_path, other) == other
+    assert read_scores(tmp_path / "scores.json") == other
+
+
+def test_scores_replace_a_damaged_file(tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_text("{")
+    assert add_scores(tmp_path, scores(s10=row(20.5))) == scores(s10=row(20.5))
+    assert read_scores(tmp_path / "scores.json") == scores(s10=row(20.5))
+
+
+def test_the_table_has_a_column_a_set_and_a_line_a_score() -> None:
+    step: Row = {
+        "frechet": {"mean": 12.345, "sd": 0.0449},
+        "recall/3": {"mean": 0.75, "sd": 0.0},
+        "classes/hit": {"mean": 9.6, "sd": 0.55},
+        "classes/kl": {"mean": None, "sd": None},
+        "share/0": {"mean": 0.1, "sd": None},
+        "prob/fake": {"mean": 0.25, "sd": None},
+    }
+    real: Row = {"frechet": {"mean": 1.0, "sd": None}, "recall/3": {"mean": 1.0, "sd": None}}
+    assert table({"step 1,000": step, "real": real}) == [
+        "                          step 1,000   real",
+        "Fréchet distance ↓       12.35 ±0.04   1.00",
+        "recall (k=3) ↑          0.750 ±0.000  1.000",
+        "classes hit ↑                     10      -",
+        "KL to data's classes ↓             -      -",
+        "D(generated)                   0.250      -",
+    ]
+
+
+def test_curves_are_drawn_of_any_scores_even_where_some_are_missing(tmp_path: Path) -> None:
+    nowhere: Row = {**row(0.0), "precision/3": {"mean": None, "sd": None}}
+    for i, each in enumerate((scores(s10=row(20.5), s20=row(10.0)), scores(s10=row(20.5), s20=nowhere))):
+        target = tmp_path / f"{i}.png"
+        write_score_curves(each, target)
+        with Image.open(target) as picture:
+            assert picture.size == (990, 715)

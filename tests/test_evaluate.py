@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+from conftest import ScoredRun
+from PIL import Image
+from running import complaint, run, succeed
+
+import jaxgan
+from jaxgan.metrics.scores import feature_scores, measure_reference, to_levels
+from jaxgan.runs.directory import read_record
+from jaxgan.runs.scores import Row, Scores, read_scores
+from jaxgan.sample import load_state
+from jaxgan.yardsticks import GENERATED, feature_network
+
+# As many images as the test split of the small data has: sets of one size share their programs.
+FEW = ("--num", "64", "--draws", "2")
+REFERENCES = ["real", "k-means", "collapsed", "noise"]
+
+
+class Evaluated(NamedTuple):
+    """A run whose checkpoint 250 was scored, and then its newest; and what that printed and left."""
+
+    path: Path
+    output: str
+    errors: str
+    first: Scores
+    again: str
+    again_errors: str
+
+
+@pytest.fixture(scope="module")
+def evaluated(scored: ScoredRun, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    path = tmp_path_factory.mktemp("evaluated") / "run"
+    shutil.copytree(scored.path, path)
+    one = run("evaluate", path, *FEW, "--checkpoint", "250")
+    output = succeed(one)
+    assert not (path / "scores.png").exists()
+    first = read_scores(path / "scores.json")
+    two = run("evaluate", path, *FEW)
+    return Evaluated(path, output, one.stderr, first, succeed(two), two.stderr)
+
+
+def means(row: Row) -> dict[str, float]:
+    """The means of a row, of which those that are not finite are NaN."""
+    return {name: np.nan if value["mean"] is None else value["mean"] for name, value in row.items()}
+
+
+def test_an_evaluation_prints_a_table_of_the_checkpoint_and_four_references(evaluated: Evaluated) -> None:
+    lines = evaluated.output.splitlines()
+    assert f"{evaluated.path}: 64 images against the test images of digits" in lines[0]
+    assert lines[0].endswith("mean ± standard deviation of 2 draws")
+    assert re.fullmatch(r"features of digits-[0-9a-f]{8}, which classifies [\d.]+% of the test images", lines[1])
+    assert re.split(r"\s{2,}", lines[3].strip()) == ["step 250", *REFERENCES]
+    row = evaluated.first.checkpoints[250]["frechet"]
+    assert any(line.startswith("Fréchet") and f" {row['mean']:.2f} ±{row['sd']:.2f} " in line for line in lines)
+    for label in ("precision", "recall", "density", "coverage", "classes hit", "Parzen", "nearest", "D(generated)"):
+        assert any(line.startswith(label) for line in lines), label
+    assert not any(line.startswith("two-sample") for line in lines)
+    assert lines[-1] == f"wrote {evaluated.path / 'scores.json'}"
+
+
+def test_scores_json_holds_the_protocol_the_checkpoint_and_four_references(evaluated: Evaluated) -> None:
+    found, record = evaluated.first, read_record(evaluated.path)
+    protocol = found.protocol
+    assert (protocol.dataset, protocol.fingerprint) == ("digits", record.dataset.fingerprint)
+    assert (protocol.against, protocol.num, protocol.draws) == ("test", 64, 2)
+    assert protocol.network == feature_network(record.config.data).version
+    assert list(found.references) == REFERENCES
+    assert list(found.checkpoints) == [250]
+    row = found.checkpoints[250]
+    assert {"parzen", "nearest", "prob/fake", "accuracy/disc", "share/9"} < set(row)
+    assert row["frechet"]["sd"] is not None
+    # Sets of which there is only one have no spread.
+    assert [found.references[name]["frechet"]["sd"] is None for name in REFERENCES] == [False, True, True, False]
+
+
+def test_the_references_lie_in_their_order(evaluated: Evaluated) -> None:
+    real, centroids, collapsed, noise = (means(evaluated.first.references[name]) for name in REFERENCES)
+    assert real["frechet"] < collapsed["frechet"] < noise["frechet"]
+    assert real["recall/3"] > 0.8 > collapsed["recall/3"] == 0
+    assert collapsed["classes/hit"] == 1
+    # They are training images, or made of them.
+    assert real["nearest"] == pytest.approx(0, abs=0.01)
+    assert centroids["nearest"] < 1 < noise["nearest"]
+
+
+def test_a_second_evaluation_adds_its_checkpoint_and_draws_curves(evaluated: Evaluated) -> None:
+    both = read_scores(evaluated.path / "scores.json")
+    assert list(both.checkpoints) == [250, 300]
+    assert both.checkpoints[250] == evaluated.first.checkpoints[250]
+    assert both.checkpoints[300] != both.checkpoints[250]
+    assert (both.protocol, both.references) == (evaluated.first.protocol, evaluated.first.references)
+    with Image.open(evaluated.path / "scores.png") as picture:
+        assert picture.size == (990, 715)
+    assert "step 300" in evaluated.again
+    assert evaluated.again.splitlines()[-1].endswith("scores.json and " + str(evaluated.path / "scores.png"))
+
+
+def test_references_are_scored_once(evaluated: Evaluated) -> None:
+    assert "scoring the reference rows, once: 4 of 4" in evaluated.errors
+    # The feature network is there since the run was trained.
+    assert "training" not in evaluated.errors
+    assert evaluated.again_errors == ""
+
+
+def test_the_scores_are_those_of_the_library_for_the_images_that_the_seed_draws(evaluated: Evaluated) -> None:
+    record = read_record(evaluated.path)
+    state = load_state(evaluated.path, record, 300)
+    network = feature_network(record.config.data)
+    reference = measure_reference(network, jaxgan.load_dataset(record.config, "test").images)
+    key = jax.random.fold_in(jax.random.key(0), GENERATED)
+    draws = []
+    for i in range(2):
+        images = np.asarray(jaxgan.generate(record.config, state, jax.random.fold_in(key, i), 64))
+        draws.append(feature_scores(network, to_levels(images), reference))
+    row = read_scores(evaluated.path / "scores.json").checkpoints[300]
+    for name in ("frechet", "classifier_score", "precision/5", "density/3", "share/3"):
+        values = [draw[name] for draw in draws]
+        assert row[name]["mean"] == pytest.approx(np.mean(values), rel=1e-3, abs=0.01), name
+        assert row[name]["sd"] == pytest.approx(np.std(values, ddof=1), rel=0.02, abs=0.01), name
+
+
+def test_every_checkpoint_is_scored_anew_where_the_protocol_is_another_and_damaged_caches_are_made_again(
+    evaluated: Evaluated, scored: ScoredRun, tmp_path: Path
+) -> None:
+    shutil.copytree(evaluated.path, tmp_path / "run")
+    caches = [next(scored.data.rglob("features-*.npz")), next(scored.data.rglob("references-*.json"))]
+    before = [path.read_bytes() for path in caches]
+    for path, content in zip(caches, before, strict=True):
+        path.write_bytes(content[: len(content) // 2])
+    done = run("evaluate", tmp_path / "run", *FEW, "--every-checkpoint")
+    # The table shows the last four.
+    shown = [f"step {step}" for step in (150, 200, 250, 300)]
+    assert re.split(r"\s{2,}", succeed(done).splitlines()[3].strip()) == [*shown, *REFERENCES]
+    assert "training the feature network of digits: 0 of " in done.stderr
+    assert "scoring the reference rows, once: 4 of 4" in done.stderr
+    assert [path.read_bytes() for path in caches] == before
+    found = read_scores(tmp_path / "run" / "scores.json")
+    assert found.protocol.draws == 1
+    assert list(found.checkpoints) == [50, 100, 150, 200, 250, 300]
+    assert {row["frechet"]["sd"] for row in found.checkpoints.values()} == {None}
+    assert found.references == evaluated.first.references
+    assert (tmp_path / "run" / "scores.png").stat().st_size > 1000
+
+
+def test_the_best_checkpoint_is_scored_by_its_name_and_another_split_replaces_all_scores_of_before(
+    evaluated: Evaluated, tmp_path: Path
+) -> None:
+    shutil.copytree(evaluated.path, tmp_path / "run")
+    (best,) = (int(path.name) for path in (tmp_path / "run" / "best").iterdir() if path.name.isdecimal())
+    text = succeed(run("evaluate", tmp_path / "run", *FEW, "--checkpoint", "best", "--against", "validation"))
+    assert f"step {best} " in text
+    assert "against the validation images of digits" in text
+    found = read_scores(tmp_path / "run" / "scores.json")
+    assert list(found.checkpoints) == [best]
+    assert found.protocol.against == "validation"
+    assert found.references != evaluated.first.references
+
+
+def test_training_images_are_no_reference_for_themselves(scored_copy: Path) -> None:
+    text = succeed(run("evaluate", scored_copy, *FEW, "--against", "train"))
+    assert "against the train images of digits" in text
+    found = read_scores(scored_copy / "scores.json")
+    assert found.protocol.against == "train"
+    # The row of real images is drawn from other training images than those that it is scored against.
+    assert means(found.references["real"])["frechet"] > 0.01
+    assert means(found.references["real"])["coverage/5"] < 0.99
+    assert list(found.references) == REFERENCES
+
+
+def test_a_network_that_learns_to_tell_images_is_a_row_more(evaluated: Evaluated) -> None:
+    text = succeed(run("evaluate", evaluated.path, *FEW, "--checkpoint", "250", "--two-sample"))
+    assert re.search(r"^two-sample accuracy ↓( +[\d.]+ ±[\d.]+| +[\d.]+){5}$", text, re.MULTILINE)
+    found = read_scores(evaluated.path / "scores.json")
+    told = {name: means(row)["two_sample"] for name, row in found.references.items()}
+    assert all(0 <= accuracy <= 1 for accuracy in told.values())
+    assert told["noise"] > 0.75
+    assert "two_sample" in found.checkpoints[250]
+    assert "two_sample" not in found.checkpoints[300]
+    # The rest of the row is what it was.
+    before = evaluated.first.checkpoints[250]
+    assert {name: found.checkpoints[250][name] for name in before} == before
+
+
+BAD = [
+    (["--num", "3"], "--num"),
+    (["--num", "many"], "--num"),
+    (["--draws", "0"], "--draws"),
+    (["--seed", "-1"], "--seed"),
+    (["--against", "nothing"], "--against"),
+    (["--checkpoint", "250", "--every-checkpoint"], "exclude each other"),
+    (["--checkpoint", "260"], "200, 250, 300"),
+    (["--checkpoint", "newest"], "--checkpoint"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "named"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
+def test_a_bad_flag_is_refused_in_one_line(scored: ScoredRun, arguments: list[str], named: str) -> None:
+    assert named in complaint(run("evaluate", scored.path, *arguments))
+    assert not (scored.path / "scores.json").exists()
+
+
+def test_no_run_and_a_run_without_checkpoints_are_refused(scored_copy: Path, tmp_path: Path) -> None:
+    assert "holds no run" in complaint(run("evaluate", tmp_path))
+    shutil.rmtree(scored_copy / "checkpoints")
+    assert "no checkpoint" in complaint(run("evaluate", scored_copy))
+
+
+def test_the_best_of_a_run_that_keeps_none_is_refused_with_what_to_do(scored_copy: Path) -> None:
+    shutil.rmtree(scored_copy / "best")
+    assert "--keep-best" in complaint(run("evaluate", scored_copy, "--checkpoint", "best"))
+
+
+def test_data_that_changed_since_the_run_is_refused(scored_copy: Path) -> None:
+    record = scored_copy / "config.json"
+    fingerprint = read_record(scored_copy).dataset.fingerprint
+    record.write_text(record.read_text().replace(fingerprint, "0" * 64))
+    assert "fingerprint" in complaint(run("evaluate", scored_copy))
