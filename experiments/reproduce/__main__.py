@@ -4,8 +4,8 @@
     python -m experiments.reproduce tables
 
 One command a system: it trains the runs of PLANS (those that are there already are taken, or resumed), scores the last
-checkpoint of each with the two-sample test, and every checkpoint of a run of a million steps. `tables` writes
-`results.md` from all `<system>.json`.
+checkpoint of each with the two-sample test, and every checkpoint of a run of a million steps. `tables` makes
+the table of the README anew from all `<system>.json`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from jaxgan.runs.journal import read_rows
 from jaxgan.runs.scores import Scores, read_scores
 
 HERE = Path(__file__).parent
+README = HERE / "README.md"
+MARKS = ("<!-- table -->", "<!-- end of table -->")
 MILLION = 1_000_000
 
 
@@ -73,7 +75,8 @@ class Arguments:
 def main(wanted: Arguments) -> None:
     """Reruns one system, or writes the tables."""
     if wanted.what == "tables":
-        (HERE / "results.md").write_text("\n".join(tables()) + "\n")
+        before, _, rest = README.read_text().partition(MARKS[0])
+        README.write_text("\n".join([before + MARKS[0], *tables(), MARKS[1] + rest.partition(MARKS[1])[2]]))
         return
     plan = PLANS[wanted.what]
     for seed, length in enumerate(plan.lengths):
@@ -178,7 +181,7 @@ def picture_strip(paths: list[Path], target: Path) -> None:
 
 
 def tables() -> Iterator[str]:
-    """The lines of `results.md`."""
+    """The lines of the table."""
     columns = (
         ("Fréchet", "frechet", 1),
         ("classifier score", "classifier_score", 2),
