@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from jaxtyping import install_import_hook
@@ -14,7 +13,7 @@ from jaxtyping import install_import_hook
 install_import_hook("jaxgan", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 import jax  # noqa: E402
-from running import SCORED, finish, prepare_small_data, start  # noqa: E402
+from running import SCORED, ScoredRun, finish, prepare_small_data, start  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -27,15 +26,6 @@ def mnist_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the files of MNIST are not in {folder}")
     return folder
-
-
-class ScoredRun(NamedTuple):
-    """A finished run with scores, the data it was trained on, and what it printed."""
-
-    path: Path
-    data: Path
-    output: str
-    errors: str
 
 
 @pytest.fixture(scope="session")

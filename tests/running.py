@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,15 @@ SMALL = ("--gen.widths", "16", "--disc.widths", "16", "--batch-size", "8", "--da
 SCORED = ("--num-steps", "300", "--every.checkpoint", "50", "--every.sample", "100", "--keep", "10")
 SCORED += ("--eval-every", "25", "--keep-best", "--data.holdout", "100")
 SCORED += ("--gen.optimizer.learning-rate", "0.02", "--disc.optimizer.learning-rate", "0.02")
+
+
+class ScoredRun(NamedTuple):
+    """A finished run with scores, the data it was trained on, and what it printed."""
+
+    path: Path
+    data: Path
+    output: str
+    errors: str
 
 
 def prepare_small_data(root: Path, seed: int = 0) -> Path:

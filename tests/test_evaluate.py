@@ -8,9 +8,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
-from conftest import ScoredRun
 from PIL import Image
-from running import complaint, run, succeed
+from running import ScoredRun, complaint, run, succeed
 
 import jaxgan
 from jaxgan.metrics.scores import feature_scores, measure_reference, to_levels

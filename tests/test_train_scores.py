@@ -8,8 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import ScoredRun
-from running import SCORED, checkpoint_steps, resume, run, same_run, start, state_digest, succeed, wait_for
+from running import SCORED, ScoredRun, checkpoint_steps, resume, run, same_run, start, state_digest, succeed, wait_for
 
 import jaxgan
 from jaxgan.gan.state import EVALUATE
