@@ -35,6 +35,8 @@ COMMON: dict[str, Any] = {
     "data.manual_dir": None,
     "data.holdout": 5000,
     "data.order": "epochs",
+    "eval_every": 0,
+    "keep_best": False,
     "every.print": 1000,
     "every.sample": 1000,
     "every.sample_after": False,
