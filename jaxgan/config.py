@@ -43,6 +43,8 @@ class GeneratorConfig:
 
     widths: tuple[int, ...] = (512, 512)
     """Units of each hidden layer, from the latents to the image."""
+    residual: bool = False
+    """Add to each hidden layer's output its input, where that has as many hidden units."""
     activation: Activation = "leaky_relu"
     """Hidden activation."""
     negative_slope: float = 0.2
@@ -62,6 +64,8 @@ class DiscriminatorConfig:
 
     widths: tuple[int, ...] = (512, 512)
     """Units of each hidden layer, from the image to the logit."""
+    residual: bool = False
+    """Add to each hidden layer's output its input, where that has as many hidden units."""
     activation: Activation = "leaky_relu"
     """Hidden activation."""
     negative_slope: float = 0.2

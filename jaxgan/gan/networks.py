@@ -71,19 +71,30 @@ def _hidden_layers(
 ) -> Float[Array, "batch units"]:
     """The hidden layers of either player; called inside a compact module, which owns their parameters."""
     for i, width in enumerate(config.widths):
-        x = nn.Dense(width, kernel_init=INITIALIZERS[config.initializer], name=f"hidden_{i}")(x)
-        x = _activate(config.activation, x, config.negative_slope)
+        y = nn.Dense(width, kernel_init=INITIALIZERS[config.initializer], name=f"hidden_{i}")(x)
+        y = activate(config.activation, y, config.negative_slope)
         if config.batch_norm:
-            x = nn.BatchNorm(
+            y = nn.BatchNorm(
                 use_running_average=not training,
                 momentum=BATCH_NORM_MOMENTUM,
                 epsilon=BATCH_NORM_EPSILON,
                 name=f"batch_norm_{i}",
-            )(x)
+            )(y)
+        x = x + y if has_skip(config, i) else y
     return x
 
 
-def _activate(name: Activation, x: Float[Array, "batch units"], negative_slope: float) -> Float[Array, "batch units"]:
+def has_skip(config: GeneratorConfig | DiscriminatorConfig, i: int) -> bool:
+    """Whether hidden layer i adds its input to its output: where both are hidden units, as many of one as of the other.
+
+    References:
+        He et al. 2016, "Deep Residual Learning for Image Recognition", equation 1.
+    """
+    return config.residual and i > 0 and config.widths[i - 1] == config.widths[i]
+
+
+def activate(name: Activation, x: Float[Array, "batch units"], negative_slope: float) -> Float[Array, "batch units"]:
+    """A hidden activation; only leaky_relu has a slope below zero."""
     match name:
         case "relu":
             return jax.nn.relu(x)

@@ -8,7 +8,6 @@ probabilities. All are written so that values and gradients stay finite at logit
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import jax
@@ -19,7 +18,8 @@ from jaxgan.config import Config, ObjectiveName
 
 Logits = Float[Array, " batch"]
 Label = Float[Array, ""] | float
-Discriminate = Callable[[Float[Array, "batch h w c"]], Logits]
+ImageGradients = Float[Array, "batch h w c"]
+"""The gradient of each of D's logits by its own image."""
 
 
 class Losses(NamedTuple):
@@ -140,7 +140,7 @@ OBJECTIVES: dict[ObjectiveName, ObjectiveFunction] = {
 }
 
 
-def r1(discriminate: Discriminate, real: Float[Array, "batch h w c"]) -> Float[Array, " batch"]:
+def r1(gradients: ImageGradients) -> Float[Array, " batch"]:
     """Half the squared norm of D's gradient at real images: |grad_x D(x)|^2 / 2, to be weighted by gamma.
 
     It keeps D flat on the data, which makes training converge near the equilibrium.
@@ -148,46 +148,35 @@ def r1(discriminate: Discriminate, real: Float[Array, "batch h w c"]) -> Float[A
     References:
         Mescheder, Geiger and Nowozin 2018, "Which Training Methods for GANs do actually Converge?", equation 9.
     """
-    return _squared_gradient_norm(discriminate, real) / 2.0
+    return _squared_norms(gradients) / 2.0
 
 
-def r2(discriminate: Discriminate, fake: Float[Array, "batch h w c"]) -> Float[Array, " batch"]:
+def r2(gradients: ImageGradients) -> Float[Array, " batch"]:
     """Half the squared norm of D's gradient at fake images: |grad_x D(G(z))|^2 / 2, to be weighted by gamma.
 
     References:
         Mescheder, Geiger and Nowozin 2018, "Which Training Methods for GANs do actually Converge?", equation 10.
     """
-    return _squared_gradient_norm(discriminate, fake) / 2.0
+    return _squared_norms(gradients) / 2.0
 
 
-def wasserstein_gradient_penalty(
-    discriminate: Discriminate,
-    real: Float[Array, "batch h w c"],
-    fake: Float[Array, "batch h w c"],
-    mix: Float[Array, " batch"],
-) -> Float[Array, " batch"]:
+def wasserstein_gradient_penalty(gradients: ImageGradients) -> Float[Array, " batch"]:
     """How far D's gradient is from norm 1 between real and fake: (|grad D(m x + (1 - m) G(z))| - 1)^2.
 
     Args:
-        discriminate: Images -> logits.
-        real: Real images.
-        fake: As many fake images.
-        mix: The share m of the real image in each mixture, in [0, 1]; drawn uniformly in training.
+        gradients: D's gradients at mixtures of a real and a fake image each, whose shares m are uniform on [0, 1].
 
     References:
         Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", equation 3.
     """
-    mix = mix[:, None, None, None]
-    squares = _squared_gradient_norm(discriminate, mix * real + (1.0 - mix) * fake)
+    squares = _squared_norms(gradients)
     # A root's gradient is infinite at 0; below the smallest normal float32 the norm counts as 0, with gradient 0.
     tiny = jnp.finfo(jnp.float32).tiny
     norms = jnp.where(squares > tiny, jnp.sqrt(jnp.maximum(squares, tiny)), 0.0)
     return jnp.square(norms - 1.0)
 
 
-def _squared_gradient_norm(discriminate: Discriminate, images: Float[Array, "batch h w c"]) -> Float[Array, " batch"]:
-    # D judges each image apart, so the gradient of the sum holds every image's own gradient.
-    gradients = jax.grad(lambda x: discriminate(x).sum())(images)
+def _squared_norms(gradients: ImageGradients) -> Float[Array, " batch"]:
     return jnp.square(gradients).sum(axis=(1, 2, 3))
 
 

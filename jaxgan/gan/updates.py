@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int32, Key, PyTree
 from jaxgan.config import Config
 from jaxgan.gan.batches import Batch
 from jaxgan.gan.compiled import compiled
+from jaxgan.gan.gradients import judge_with_gradients
 from jaxgan.gan.networks import judge, synthesize
 from jaxgan.gan.objectives import OBJECTIVES, Losses, judgement, r1, r2, wasserstein_gradient_penalty
 from jaxgan.gan.sampling import sample_latents
@@ -61,14 +62,22 @@ def _update_jointly(
     config: Config, state: TrainState, real: Images, fake: Images, mixture_key: Key[Array, ""]
 ) -> tuple[TrainState, Metrics]:
     def loss(params: PyTree) -> tuple[Float[Array, ""], tuple[Metrics, PyTree]]:
-        real_logits, stats = judge(config, params, state.batch_stats.disc, real, training=True)
-        fake_logits, stats = judge(config, params, stats, fake, training=True)
+        stats, penalties = state.batch_stats.disc, {}
+        if config.objective.r1:
+            real_logits, gradients = judge_with_gradients(config, params, stats, real)
+            penalties["r1"] = r1(gradients).mean()
+        else:
+            real_logits, stats = judge(config, params, stats, real, training=True)
+        if config.objective.r2:
+            fake_logits, gradients = judge_with_gradients(config, params, stats, fake)
+            penalties["r2"] = r2(gradients).mean()
+        else:
+            fake_logits, stats = judge(config, params, stats, fake, training=True)
+        if config.objective.gradient_penalty:
+            share = jax.random.uniform(mixture_key, (real.shape[0], 1, 1, 1), real.dtype)
+            _, gradients = judge_with_gradients(config, params, stats, share * real + (1.0 - share) * fake)
+            penalties["gradient_penalty"] = wasserstein_gradient_penalty(gradients).mean()
         losses = _losses(config, state.hyper, real_logits, fake_logits)
-
-        def discriminate(images: Images) -> Logits:
-            return judge(config, params, stats, images, training=True)[0]
-
-        penalties = _penalties(config, discriminate, real, fake, mixture_key)
         total = losses.disc.mean() + sum(getattr(state.hyper, name) * value for name, value in penalties.items())
         metrics = {
             "loss/disc": losses.disc.mean(),
@@ -80,21 +89,6 @@ def _update_jointly(
 
     gradients, (metrics, stats) = jax.grad(loss, has_aux=True)(state.params.disc)
     return _step_disc(state, gradients, stats), metrics
-
-
-def _penalties(
-    config: Config, discriminate: Callable[[Images], Logits], real: Images, fake: Images, mixture_key: Key[Array, ""]
-) -> Metrics:
-    """The means of the penalties that the structure has, before their weights."""
-    penalties = {}
-    if config.objective.r1:
-        penalties["r1"] = r1(discriminate, real).mean()
-    if config.objective.r2:
-        penalties["r2"] = r2(discriminate, fake).mean()
-    if config.objective.gradient_penalty:
-        mix = jax.random.uniform(mixture_key, (real.shape[0],), real.dtype)
-        penalties["gradient_penalty"] = wasserstein_gradient_penalty(discriminate, real, fake, mix).mean()
-    return penalties
 
 
 def _update_on_halves(config: Config, state: TrainState, real: Images, fake: Images) -> tuple[TrainState, Metrics]:

@@ -164,28 +164,33 @@ def dense(params: Any, x: np.ndarray) -> np.ndarray:
         ("tanh", 0.2, np.tanh),
     ],
 )
+@pytest.mark.parametrize("residual", [False, True])
 def test_both_players_are_perceptrons_with_their_activation(
-    activation: Activation, slope: float, function: Callable[[np.ndarray], np.ndarray]
+    activation: Activation, slope: float, function: Callable[[np.ndarray], np.ndarray], residual: bool
 ) -> None:
-    options = {"activation": activation, "negative_slope": slope}
+    options = {"activation": activation, "negative_slope": slope, "residual": residual, "widths": (6, 5, 5)}
     config = tiny(
         **{f"{player}__{name}": value for player in ("gen", "disc") for name, value in options.items()},
         objective__name="hinge",
         gen__output="sigmoid",
     )
     params = random_like(shapes(config, (2, 2, 1)).params, seed=0)
+
+    def through_hidden_layers(layers: Any, x: np.ndarray) -> np.ndarray:
+        for i in range(2):
+            x = function(dense(layers[f"hidden_{i}"], x))
+        return function(dense(layers["hidden_2"], x)) + (x if residual else 0.0)
+
     latents = np.random.default_rng(1).normal(size=(9, 3)).astype(np.float32)
     images, _ = synthesize(config, params.gen, {}, jnp.asarray(latents), training=True)
     hidden = latents.astype(np.float64)
-    for i in range(2):
-        hidden = function(dense(params.gen[f"hidden_{i}"], hidden))
+    hidden = through_hidden_layers(params.gen, hidden)
     # Sums of at most seven float32 products of size ten.
     expected = 1 / (1 + np.exp(-dense(params.gen["output"], hidden)))
     np.testing.assert_allclose(images.reshape(9, 4), expected, rtol=1e-4, atol=1e-5)
     logits, _ = judge(config, params.disc, {}, images, training=True)
     hidden = np.asarray(images, np.float64).reshape(9, 4)
-    for i in range(2):
-        hidden = function(dense(params.disc[f"hidden_{i}"], hidden))
+    hidden = through_hidden_layers(params.disc, hidden)
     np.testing.assert_allclose(logits, dense(params.disc["output"], hidden)[:, 0], rtol=1e-4, atol=1e-5)
 
 
