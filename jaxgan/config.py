@@ -53,8 +53,8 @@ class GeneratorConfig:
     """Batch normalisation after each hidden activation (momentum 0.8, epsilon 1e-3)."""
     initializer: Initializer = "glorot_uniform"
     """Distribution of the initial kernels; biases start at zero."""
-    output: Literal["sigmoid", "tanh"] = "tanh"
-    """Output activation; real images are scaled to its range: sigmoid [0, 1], tanh [-1, 1]."""
+    output: Literal["sigmoid", "tanh", "clipped_tanh"] = "tanh"
+    """Output activation; real images are scaled to its range: sigmoid [0, 1], tanh and clipped_tanh [-1, 1]."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
 
@@ -128,6 +128,16 @@ class ObjectiveConfig:
 
 
 @dataclass(frozen=True)
+class AugmentConfig:
+    """What is done in training to all images, real and fake, before the discriminator sees them."""
+
+    shift: int = 0
+    """Pixels by which an image is moved at most, each way; 0 leaves all images where they are."""
+    probability: float = 0.5
+    """Share of images that are moved, in (0, 1]."""
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where the images come from."""
 
@@ -185,6 +195,7 @@ class Config:
     disc: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     latent: LatentConfig = field(default_factory=LatentConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     data: DataConfig = field(default_factory=DataConfig)
     every: EveryConfig = field(default_factory=EveryConfig)
 
@@ -218,6 +229,7 @@ class Config:
             disc=replace(self.disc, optimizer=OptimizerConfig()),
             latent=self.latent,
             objective=objective,
+            augment=AugmentConfig(shift=self.augment.shift),
             data=DataConfig(order=self.data.order),
         )
 
@@ -262,9 +274,10 @@ def _check_ranges(config: Config) -> None:
     whole(_AT_LEAST_ONE, 1, _STEPS_MAX)
     whole("latent.size", 1, _WIDTH_MAX)
     whole("every.grid", 1, 100)
+    whole("augment.shift", 0, 16)
     rule(_WEIGHTS, "must be a finite number, 0 or more", lambda x: 0 <= x < math.inf)
     rule(_FRACTIONS, "must be in [0, 1)", lambda x: 0 <= x < 1)
-    rule("objective.real_label", "must be in (0, 1]", lambda x: 0 < x <= 1)
+    rule("objective.real_label augment.probability", "must be in (0, 1]", lambda x: 0 < x <= 1)
     for player in ("gen", "disc"):
         rule(f"{player}.widths", f"must name one or more hidden layers of 1 to {_WIDTH_MAX} units", _are_widths)
         rates = f"{player}.optimizer.learning_rate {player}.optimizer.epsilon"

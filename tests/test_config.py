@@ -176,6 +176,7 @@ SHAPES: dict[str, Any] = {
     "objective.r2": 1.0,
     "objective.gradient_penalty": 1.0,
     "objective.updates": "halves",
+    "augment.shift": 2,
     "data.order": "replacement",
 }
 
@@ -193,6 +194,7 @@ NUMBERS: dict[str, Any] = {
         for name in ("learning_rate", "b1", "b2", "epsilon")
     },
     "objective.real_label": 0.9,
+    "augment.probability": 0.25,
     "data.name": "digits",
     "data.data_dir": Path("there"),
     "data.manual_dir": Path("here"),

@@ -32,6 +32,8 @@ COMMON: dict[str, Any] = {
     "objective.r2": 0.0,
     "objective.gradient_penalty": 0.0,
     "objective.updates": "joint",
+    "augment.shift": 0,
+    "augment.probability": 0.5,
     "data.name": "auto",
     "data.data_dir": None,
     "data.manual_dir": None,

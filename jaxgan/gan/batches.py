@@ -29,18 +29,18 @@ class Batch(NamedTuple):
 
 
 def scale(config: Config, images: UInt8[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Maps bytes to the range of the generator's output: sigmoid [0, 1], tanh [-1, 1]."""
+    """Maps bytes to the range of the generator's output: sigmoid [0, 1], else [-1, 1]."""
     return from_unit(config, images.astype(jnp.result_type(float)) / 255.0)
 
 
 def from_unit(config: Config, images: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Maps images from [0, 1] to the range of the generator's output."""
-    return images * 2.0 - 1.0 if config.gen.output == "tanh" else images
+    return images if config.gen.output == "sigmoid" else images * 2.0 - 1.0
 
 
 def to_unit(config: Config, images: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Maps images from the range of the generator's output to [0, 1]."""
-    return (images + 1.0) / 2.0 if config.gen.output == "tanh" else images
+    return images if config.gen.output == "sigmoid" else (images + 1.0) / 2.0
 
 
 def draw_batch(config: Config, dataset: Dataset, key: Key[Array, ""], step: Int[Array, ""]) -> Batch:

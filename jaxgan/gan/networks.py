@@ -24,7 +24,7 @@ INITIALIZERS: dict[Initializer, Callable[..., Array]] = {
 
 
 class Generator(nn.Module):
-    """Latents -> images in the range of its output activation: sigmoid [0, 1], tanh [-1, 1]."""
+    """Latents -> images in the range of its output activation: sigmoid [0, 1], the others [-1, 1]."""
 
     config: GeneratorConfig
     image_shape: tuple[int, int, int]
@@ -34,7 +34,14 @@ class Generator(nn.Module):
         """Draws one image a latent; batch norm uses the batch's statistics in training, else the moving averages."""
         hidden = _hidden_layers(self.config, latents, training=training)
         images = _Pixels(self.image_shape, INITIALIZERS[self.config.initializer], name="output")(hidden)
-        return jnp.tanh(images) if self.config.output == "tanh" else jax.nn.sigmoid(images)
+        match self.config.output:
+            case "sigmoid":
+                return jax.nn.sigmoid(images)
+            case "tanh":
+                return jnp.tanh(images)
+            case "clipped_tanh":
+                # Black and white are reached at units of about +-1.5, where tanh alone comes near them only.
+                return jnp.clip(1.1 * jnp.tanh(images), -1.0, 1.0)
 
 
 class _Pixels(nn.Module):

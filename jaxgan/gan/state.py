@@ -47,6 +47,7 @@ class Hyper(NamedTuple):
     r1: Float[Array, ""]
     r2: Float[Array, ""]
     gradient_penalty: Float[Array, ""]
+    augment_probability: Float[Array, ""]
 
 
 class TrainState(NamedTuple):
@@ -121,4 +122,5 @@ def _hyper(config: Config) -> Hyper:
         r1=number(config.objective.r1),
         r2=number(config.objective.r2),
         gradient_penalty=number(config.objective.gradient_penalty),
+        augment_probability=number(config.augment.probability),
     )

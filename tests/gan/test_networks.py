@@ -71,7 +71,7 @@ def test_the_discriminator_has_an_output_bias_where_its_objective_can_see_one(
     assert "bias" in disc["hidden_0"]
 
 
-@pytest.mark.parametrize(("output", "low", "high"), [("sigmoid", 0.0, 1.0), ("tanh", -1.0, 1.0)])
+@pytest.mark.parametrize(("output", "low", "high"), [("sigmoid", 0, 1), ("tanh", -1, 1), ("clipped_tanh", -1, 1)])
 def test_images_of_any_shape_fill_the_range_of_the_output(output: str, low: float, high: float) -> None:
     config = tiny(gen__output=output)
     params = random_like(shapes(config, (8, 8, 3)).params, seed=0)

@@ -151,6 +151,7 @@ VARIANTS: dict[str, Config] = {
         objective__name="wasserstein", objective__gradient_penalty=10.0, **NO_PENALTIES
     ),
     "all penalties": tiny(objective__gradient_penalty=10.0),
+    "moved images": tiny(augment__shift=1),
     **{
         f"halves of {name}": tiny(objective__name=name, objective__updates="halves", **NO_PENALTIES)
         for name in ("minimax", "least_squares", "wasserstein", "hinge")
@@ -310,6 +311,7 @@ def test_hyper_parameters_are_copied_into_the_state() -> None:
             "average_decay": 0.75,
             "objective.real_label": 0.5,
             "objective.r1": 0.125,
+            "augment.probability": 0.375,
             "gen.optimizer.learning_rate": 0.5,
             "gen.optimizer.b1": 0.0625,
             "disc.optimizer.b2": 0.03125,
@@ -320,7 +322,7 @@ def test_hyper_parameters_are_copied_into_the_state() -> None:
     gen, disc = config.gen.optimizer, config.disc.optimizer
     assert [float(x) for x in hyper.optimizer.gen] == pytest.approx([0.5, 0.0625, gen.b2, gen.epsilon], rel=1e-7)
     assert [float(x) for x in hyper.optimizer.disc] == pytest.approx([disc.learning_rate, disc.b1, 0.03125, 0.25])
-    assert [float(x) for x in hyper[1:]] == [17, 0.75, 0.5, 0.125, 0.0, 0.0]
+    assert [float(x) for x in hyper[1:]] == [17, 0.75, 0.5, 0.125, 0.0, 0.0, 0.375]
     assert all(leaf.dtype == jnp.float32 and leaf.shape == () for leaf in jax.tree.leaves(hyper))
 
 
