@@ -183,6 +183,8 @@ class Config:
     """Images in a batch."""
     decay_steps: int = 0
     """Both learning rates follow a cosine to 3 % over this many steps, then stay there; 0 keeps them constant."""
+    decay_start: int = 0
+    """Steps before that cosine begins."""
     average_decay: float = 0.999
     """Decay of the exponential moving average of the generator that samples are drawn from; 0 keeps none."""
     keep: int = 3
@@ -249,7 +251,7 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{item.name}", value
 
 
-_AT_LEAST_ZERO = "decay_steps eval_every data.holdout every.log every.print every.sample every.checkpoint"
+_AT_LEAST_ZERO = "decay_steps decay_start eval_every data.holdout every.log every.print every.sample every.checkpoint"
 _AT_LEAST_ONE = "num_steps batch_size keep"
 _WEIGHTS = "objective.r1 objective.r2 objective.gradient_penalty"
 _FRACTIONS = "average_decay gen.negative_slope disc.negative_slope"
@@ -301,6 +303,8 @@ def _check_combinations(config: Config) -> None:
             f"--eval-every scores against held-out images: it needs --data.holdout {EVAL_IMAGES} or more, "
             f"not {config.data.holdout}"
         )
+    if config.decay_start and not config.decay_steps:
+        raise InputError("--decay-start says when learning rates begin to fall: add --decay-steps N")
     if config.keep_best and not config.eval_every:
         raise InputError("--keep-best needs scores to choose by: add --eval-every N")
     if objective.real_label != 1 and not objective.is_cross_entropy:

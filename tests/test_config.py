@@ -24,6 +24,7 @@ RANGES: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = [
     ("num_steps", (0, -1, 2**31 - 1), (1, 2**31 - 2)),
     ("batch_size", (0, -1, 2**31, True), (1, 1000)),
     ("decay_steps", (-1, 2**31 - 1), (0, 2**31 - 2)),
+    ("decay_start", (-1, 2**31 - 1), (0,)),
     ("average_decay", (-1e-9, 1.0, 1.5, *INFINITE), (0.0, 0.5, 1 - 1e-9)),
     ("keep", (0, -1), (1, 50)),
     ("eval_every", (-1, 2**31 - 1), (0, 1, 2**31 - 2)),
@@ -96,6 +97,7 @@ def test_labels_are_smoothed_for_cross_entropies(name: str) -> None:
         (PLAIN | {"objective.updates": "halves"}, ["--objective.updates halves", "--objective.name relativistic"]),
         ({"eval_every": 10, "data.holdout": 99}, ["--eval-every", "--data.holdout 100", "99"]),
         ({"keep_best": True}, ["--keep-best", "--eval-every"]),
+        ({"decay_start": 5}, ["--decay-start", "--decay-steps"]),
         (HALVES | {"batch_size": 33}, ["--batch-size", "even", "33"]),
         (HALVES | {"latent.shared": True}, ["--latent.shared", "--objective.updates halves"]),
         (HALVES | {"objective.r1": 1.0}, ["--objective.updates halves", "r1"]),
@@ -184,6 +186,7 @@ NUMBERS: dict[str, Any] = {
     "seed": 1,
     "num_steps": 5,
     "decay_steps": 5,
+    "decay_start": 5,
     "average_decay": 0.5,
     "keep": 9,
     "eval_every": 7,
@@ -207,7 +210,9 @@ NUMBERS: dict[str, Any] = {
     "every.checkpoint": 3,
 }
 
-BASE = changed(Config(), PLAIN | {"objective.name": "non_saturating", "eval_every": 10, "data.holdout": 500})
+BASE = changed(
+    Config(), PLAIN | {"objective.name": "non_saturating", "eval_every": 10, "decay_steps": 7, "data.holdout": 500}
+)
 
 
 def test_every_field_is_known_to_shape_the_program_or_not() -> None:

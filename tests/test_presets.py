@@ -14,6 +14,7 @@ COMMON: dict[str, Any] = {
     "seed": 0,
     "batch_size": 128,
     "decay_steps": 0,
+    "decay_start": 0,
     "average_decay": 0.0,
     "keep": 3,
     "gen.widths": (128,),

@@ -42,6 +42,7 @@ class Hyper(NamedTuple):
 
     optimizer: Players[AdamHyper]
     decay_steps: Float[Array, ""]
+    decay_start: Float[Array, ""]
     average_decay: Float[Array, ""]
     real_label: Float[Array, ""]
     r1: Float[Array, ""]
@@ -117,6 +118,7 @@ def _hyper(config: Config) -> Hyper:
     return Hyper(
         optimizer=Players(optimizer(config.gen.optimizer), optimizer(config.disc.optimizer)),
         decay_steps=number(config.decay_steps),
+        decay_start=number(config.decay_start),
         average_decay=number(config.average_decay),
         real_label=number(config.objective.real_label),
         r1=number(config.objective.r1),

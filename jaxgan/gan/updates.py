@@ -212,11 +212,12 @@ def _adam_step(
     # optax raises a float to the power of an int32 count, which strict promotion refuses.
     with jax.numpy_dtype_promotion("standard"):
         directions, opt_state = adam(optimizer).update(gradients, opt_state)
-    rate = optimizer.learning_rate * _decay(hyper.decay_steps, step)
+    rate = optimizer.learning_rate * _decay(hyper, step)
     return optax.apply_updates(params, jax.tree.map(lambda direction: -rate * direction, directions)), opt_state
 
 
-def _decay(decay_steps: Float[Array, ""], step: Int32[Array, ""]) -> Float[Array, ""]:
-    """The share of the learning rate at a step: a cosine from 1 to FINAL_RATE over `decay_steps`, or 1 if that is 0."""
-    share_done = jnp.where(decay_steps > 0, step.astype(decay_steps.dtype) / jnp.maximum(decay_steps, 1.0), 0.0)
+def _decay(hyper: Hyper, step: Int32[Array, ""]) -> Float[Array, ""]:
+    """The share of the learning rate at a step: 1, then a cosine to FINAL_RATE over `decay_steps`, if there are any."""
+    steps_done = jnp.maximum(step.astype(hyper.decay_start.dtype) - hyper.decay_start, 0.0)
+    share_done = jnp.where(hyper.decay_steps > 0, steps_done / jnp.maximum(hyper.decay_steps, 1.0), 0.0)
     return jnp.asarray(optax.cosine_decay_schedule(1.0, decay_steps=1, alpha=FINAL_RATE)(share_done))

@@ -280,10 +280,10 @@ def test_the_gradients_of_the_relativistic_game_with_all_penalties_are_those_of_
 
 
 def test_learning_rates_follow_a_cosine_to_three_percent_over_decay_steps() -> None:
-    def first_moves(decay_steps: int, step: int) -> tuple[float, float]:
+    def first_moves(decay_steps: int, step: int, decay_start: int = 0) -> tuple[float, float]:
         """How far the biases of G and D move in an update at some step: Adam's first move is its rate."""
         rates = {"gen.optimizer.learning_rate": 1e-3, "disc.optimizer.learning_rate": 2e-3}
-        config = changed(GAME, rates | {"decay_steps": decay_steps})
+        config = changed(GAME, rates | {"decay_steps": decay_steps, "decay_start": decay_start})
         state = init_state(config, jax.random.key(0), TINY_SHAPE)._replace(step=jnp.int32(step))
         after, _ = train_step(config, state, first_batch(config, random_dataset(8, TINY_SHAPE)))
         gen, disc = (float(np.abs(params["hidden_0"]["bias"]).max()) for params in after.params)
@@ -294,6 +294,8 @@ def test_learning_rates_follow_a_cosine_to_three_percent_over_decay_steps() -> N
     for step, share in [(0, 1.0), (250, quarter), (500, 0.515), (1000, 0.03), (1001, 0.03), (2**31 - 2, 0.03)]:
         assert first_moves(1000, step) == pytest.approx((1e-3 * share, 2e-3 * share), rel=1e-5), step
         assert first_moves(0, step) == pytest.approx((1e-3, 2e-3), rel=1e-5), step
+    for step, share in [(0, 1.0), (70, 1.0), (320, quarter), (1070, 0.03), (5000, 0.03)]:
+        assert first_moves(1000, step, 70) == pytest.approx((1e-3 * share, 2e-3 * share), rel=1e-5), step
 
 
 def test_the_length_of_a_run_changes_nothing_that_training_reads() -> None:
@@ -308,6 +310,7 @@ def test_hyper_parameters_are_copied_into_the_state() -> None:
         GAME,
         {
             "decay_steps": 17,
+            "decay_start": 19,
             "average_decay": 0.75,
             "objective.real_label": 0.5,
             "objective.r1": 0.125,
@@ -322,7 +325,7 @@ def test_hyper_parameters_are_copied_into_the_state() -> None:
     gen, disc = config.gen.optimizer, config.disc.optimizer
     assert [float(x) for x in hyper.optimizer.gen] == pytest.approx([0.5, 0.0625, gen.b2, gen.epsilon], rel=1e-7)
     assert [float(x) for x in hyper.optimizer.disc] == pytest.approx([disc.learning_rate, disc.b1, 0.03125, 0.25])
-    assert [float(x) for x in hyper[1:]] == [17, 0.75, 0.5, 0.125, 0.0, 0.0, 0.375]
+    assert [float(x) for x in hyper[1:]] == [17, 19, 0.75, 0.5, 0.125, 0.0, 0.0, 0.375]
     assert all(leaf.dtype == jnp.float32 and leaf.shape == () for leaf in jax.tree.leaves(hyper))
 
 
