@@ -1,0 +1,29 @@
+"""Which devices a program runs on, and how they are arranged."""
+
+from __future__ import annotations
+
+import os
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+
+def use_cores(most: int) -> None:
+    """Gives JAX a CPU device for each core that this process may use, `most` of them; it has no effect on accelerators.
+
+    Raises:
+        RuntimeError: JAX has started its backend already.
+    """
+    jax.config.update("jax_num_cpu_devices", max(1, min(most, num_cores())))
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def member_mesh(most: int) -> Mesh:
+    """A mesh of this process's devices, `most` of them, with the one axis `member`."""
+    # `jax.make_mesh` makes explicit axes, on which images[indices] raises.
+    return Mesh(np.array(jax.local_devices()[:most]), ("member",))
