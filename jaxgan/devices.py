@@ -6,7 +6,7 @@ import os
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, SingleDeviceSharding
 
 
 def use_cores(most: int) -> None:
@@ -27,3 +27,18 @@ def member_mesh(most: int) -> Mesh:
     """A mesh of this process's devices, `most` of them, with the one axis `member`."""
     # `jax.make_mesh` makes explicit axes, on which images[indices] raises.
     return Mesh(np.array(jax.local_devices()[:most]), ("member",))
+
+
+def host_store() -> SingleDeviceSharding:
+    """Where arrays lie that no accelerator has room for: the host's memory, where JAX has a CPU device beside them."""
+    try:
+        return SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out.
+        return SingleDeviceSharding(jax.local_devices()[0])
+
+
+def memory_of(mesh: Mesh) -> int:
+    """Bytes of memory that all devices of a mesh have together; on a CPU that of the machine."""
+    device = mesh.devices.flat[0]
+    limit = (device.memory_stats() or {}).get("bytes_limit") if device.platform != "cpu" else None
+    return mesh.size * int(limit) if limit else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -68,6 +68,17 @@ def init_population(
     return jax.device_put(Population(jnp.int32(0), stacked, jnp.ones(len(configs), bool)), store)
 
 
+def population_template(config: Config, members: int, image_shape: tuple[int, int, int], store: Sharding) -> Population:
+    """The shapes and types of a population, to restore into `store`."""
+
+    def struct(shape: tuple[int, ...], dtype: Any) -> Any:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=store)
+
+    state = jax.eval_shape(lambda: init_state(config, jax.random.key(0), image_shape))
+    states = jax.tree.map(lambda leaf: struct((members, *leaf.shape), leaf.dtype), state)
+    return Population(struct((), jnp.int32), states, struct((members,), jnp.bool_))
+
+
 def member_bytes(config: Config, image_shape: tuple[int, int, int] = IMAGE_SHAPE) -> int:
     """An estimate of the device memory that training one member takes where all make a step at once.
 
