@@ -91,6 +91,7 @@ def write_score_plots(record: SweepRecord, results: Sequence[Result], target: Pa
         panels[1, column].set_xlabel(flag(name).removeprefix("--"))
     if any(row.get("frechet") for row in results):
         panels[0, 0].set_yscale("log")
+    panels[1, 0].set_ylim(-0.02, 1.02)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False, fontsize="small")
     buffer = io.BytesIO()
@@ -107,7 +108,7 @@ def _scatter(panel: Any, places: Sequence[float], results: Sequence[Result], sco
         )
     lost = [x for x, row in zip(places, results, strict=True) if row["diverged"]]
     top = {"transform": panel.get_xaxis_transform(), "clip_on": False}  # Whatever the scores of the others.
-    panel.scatter(lost, [1.0] * len(lost), marker="^", color="black", label="diverged", **top)
+    panel.plot(lost, [1.0] * len(lost), "^", color="black", label="diverged", **top)
     panel.grid(alpha=0.3)
 
 
