@@ -91,7 +91,8 @@ def _sweep_anew(preset: str, wanted: Arguments, grid: members.Grid) -> int:
     cli.check_device()
     data = absolute(resolve(configs[0].data, Terminal().warn))
     configs = [replace(config, data=replace(data, order=config.data.order)) for config in configs]
-    images = min((load_dataset(config, "train").images for config in _largest(configs)), key=len)
+    # Where the largest batch has enough images, all have.
+    images = load_dataset(max(configs, key=lambda config: config.real_batch_size), "train").images
     _, height, width, channels = images.shape
     dataset = directory.DatasetRecord(data.name, fingerprint(data), (height, width, channels), len(images))
     record = sweeps.SweepRecord(
@@ -107,11 +108,6 @@ def _sweep_anew(preset: str, wanted: Arguments, grid: members.Grid) -> int:
         sweeps.check_new_sweep(run)
         sweeps.write_sweep(run, record)
         return _sweep(record, run, wanted)
-
-
-def _largest(configs: Sequence[Config]) -> list[Config]:
-    """The member whose batches need the most images: where it has enough, all have."""
-    return [max(configs, key=lambda config: config.real_batch_size)]
 
 
 def _waves(

@@ -2,8 +2,8 @@
 
     python -m experiments.benchmark.population [--members 2 8 16] [--steps 2000] [--repeats 5]
 
-Runs one after the other and populations take turns, each in a process of its own that waits while another works, since
-the number of JAX's CPU devices is fixed when it starts. All train on the same random bytes, which cost what digits cost.
+Runs one after the other and populations take turns, each in a process of its own that waits while another works: the
+number of JAX's CPU devices is fixed when it starts. All train on the same random bytes, which cost what digits cost.
 """
 
 from __future__ import annotations

@@ -108,7 +108,8 @@ def _scatter(panel: Any, places: Sequence[float], results: Sequence[Result], sco
         )
     lost = [x for x, row in zip(places, results, strict=True) if row["diverged"]]
     top = {"transform": panel.get_xaxis_transform(), "clip_on": False}  # Whatever the scores of the others.
-    panel.plot(lost, [1.0] * len(lost), "^", color="black", label="diverged", **top)
+    if lost:
+        panel.plot(lost, [1.0] * len(lost), "^", color="black", label="diverged", **top)
     panel.grid(alpha=0.3)
 
 
