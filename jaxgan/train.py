@@ -97,7 +97,7 @@ def _train_anew(preset: str, arguments: Sequence[str]) -> int:
     run = wanted.where.run_dir or directory.free_directory(RUNS / f"{preset}-{wanted.config.seed}")
     directory.check_new(run)
     cli.check_device()
-    config = replace(wanted.config, data=_absolute(resolve(wanted.config.data, terminal.warn)))
+    config = replace(wanted.config, data=absolute(resolve(wanted.config.data, terminal.warn)))
     dataset = load_dataset(config, "train")
     _, height, width, channels = dataset.images.shape
     data = directory.DatasetRecord(
@@ -124,7 +124,7 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
         raise InputError(f"{run} is a run of the preset {stored.preset}, not of {preset}")
     # Parsed over the stored config, so that what differs is what the user typed.
     typed = _parse(stored.config, arguments).config
-    record = replace(stored, config=replace(typed, data=_absolute(typed.data)))
+    record = replace(stored, config=replace(typed, data=absolute(typed.data)))
     check_resumable(stored.config, record.config)
     cli.check_device()
     with directory.owned(run):
@@ -147,7 +147,7 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
         return _train(record, state, dataset, run, terminal)
 
 
-def _absolute(data: DataConfig) -> DataConfig:
+def absolute(data: DataConfig) -> DataConfig:
     """The same folders under names that hold wherever the run is resumed."""
     folders = {"data_dir": data.data_dir, "manual_dir": data.manual_dir}
     return replace(data, **{name: path and path.expanduser().absolute() for name, path in folders.items()})

@@ -133,6 +133,35 @@ def validation_scorer(config: Config) -> Callable[[TrainState], dict[str, float]
     return scores
 
 
+def member_scorer(data: DataConfig) -> Callable[[Config, TrainState], dict[str, float]]:
+    """A function from members of a population to their scores against the validation images of every evaluation.
+
+    Each has latents of its own, those of `train --eval-every`; where the validation images are those that a run held
+    out, its scores are the same.
+    """
+    import jax
+    import numpy as np
+
+    from jaxgan.data.dataset import load_dataset
+    from jaxgan.gan.sampling import generate
+    from jaxgan.gan.state import EVALUATE
+    from jaxgan.metrics.scores import feature_scores, measure_reference, to_levels
+
+    network = feature_network(data)
+    whole = load_dataset(Config(data=replace(data, holdout=0), batch_size=1), "train").images
+    try:
+        reference = measure_reference(network, whole[: _held_out(len(whole))])
+    except ValueError as error:
+        raise InputError(f"the data set {data.name}: {error}") from error
+
+    def scores(config: Config, state: TrainState) -> dict[str, float]:
+        images = generate(config, state, jax.random.fold_in(state.key, EVALUATE), len(reference.images))
+        # By way of the host, as in `validation_scorer`.
+        return feature_scores(network, to_levels(np.asarray(images)), reference)
+
+    return scores
+
+
 def image_scores(yardstick: Yardstick, images: UInt8[Array, "n h w c"]) -> dict[str, float]:
     """All scores of a set of images but the two-sample test, which takes longer."""
     from jaxgan.metrics.scores import feature_scores, pixel_scores

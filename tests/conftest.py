@@ -15,6 +15,7 @@ install_import_hook("jaxgan", "beartype.beartype(conf=beartype.BeartypeConf(is_p
 import jax  # noqa: E402
 from running import SCORED, ScoredRun, finish, prepare_small_data, start  # noqa: E402
 
+jax.config.update("jax_num_cpu_devices", 2)  # For populations; all else runs on the first.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

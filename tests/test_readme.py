@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from running import environment, prepare_small_data
 
-from jaxgan import cli, evaluate, sample
+from jaxgan import cli, evaluate, members, sample, sweep
 from jaxgan.presets import DESCRIPTIONS, PRESETS
 from jaxgan.train import _parse, split_preset
 
@@ -39,6 +39,13 @@ def test_every_command_is_understood(line: str) -> None:
         sample._check(wanted)
     elif door == "evaluate":
         evaluate._check(cli.parse(evaluate.Arguments, arguments, usage="evaluate", description=""))
+    elif door == "sweep":
+        preset, rest = split_preset(arguments)
+        flags = members.split_flags(rest)
+        own = [word for name in flags if name in sweep._OWN for word in (name, *flags[name])]
+        wanted = cli.parse(sweep.Arguments, own, usage="sweep", description="")
+        grid = members.read_grid({name: words for name, words in flags.items() if name not in sweep._OWN})
+        assert wanted.resume or members.all_members(PRESETS[preset or "modern"], grid, wanted.seeds, wanted.samples)
     elif "--help" not in arguments:
         assert door == "train"
         preset, rest = split_preset(arguments)

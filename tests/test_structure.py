@@ -17,13 +17,14 @@ ALLOWED = {
     "config.py": set(),
     "presets.py": {"config"},
     "archive.py": set(),
+    "devices.py": set(),
     "gan": {"config", "gan"},
     "data": {"config", "data", "gan"},
     "metrics": {"archive", "config", "gan", "metrics"},
     "runs": {"archive", "config", "gan", "runs"},
 }
 
-DOORS = ("__init__.py", "cli.py", "train.py", "sample.py", "evaluate.py", "yardsticks.py")
+DOORS = ("__init__.py", "cli.py", "train.py", "sample.py", "evaluate.py", "yardsticks.py", "sweep.py", "members.py")
 
 
 def tree(module: str) -> ast.Module:

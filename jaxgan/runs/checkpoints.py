@@ -19,6 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxgan.config import InputError
+from jaxgan.gan.population import Population
 from jaxgan.gan.state import TrainState, init_state
 from jaxgan.runs.directory import RunRecord, free_directory
 
@@ -28,6 +29,8 @@ DAMAGED = "damaged-checkpoints"
 _SPARE_BYTES = 1_000_000
 
 Opened = TypeVar("Opened", bound="Checkpoints")
+State = TypeVar("State", TrainState, Population)
+"""What a checkpoint holds: one run, or all members of a population."""
 
 
 class Checkpoints:
@@ -56,7 +59,7 @@ class Checkpoints:
         """The steps that have a checkpoint, oldest first."""
         return sorted(self._manager.all_steps())
 
-    def save(self, state: TrainState, frechet: float | None = None) -> None:
+    def save(self, state: State, frechet: float | None = None) -> None:
         """Starts to save a state, with the score that it was chosen by if it was; waits for the save before."""
         step = int(state.step)
         if step not in self._manager.all_steps():
@@ -68,7 +71,7 @@ class Checkpoints:
             with _storage_errors(self._run):
                 self._manager.save(step, args=arguments)
 
-    def _check_room(self, state: TrainState) -> None:
+    def _check_room(self, state: State) -> None:
         # Orbax does fail on a full disk, but with pages of traces from its threads.
         needed = _SPARE_BYTES + 2 * sum(_bytes_of(leaf).nbytes for leaf in jax.tree.leaves(state))
         if shutil.disk_usage(self._run).free < needed:
@@ -90,7 +93,7 @@ class Checkpoints:
         with _storage_errors(self._run):
             self._manager.wait_until_finished()
 
-    def restore(self, template: TrainState, step: int) -> TrainState:
+    def restore(self, template: State, step: int) -> State:
         """Reads the state of one step.
 
         Args:
@@ -110,7 +113,7 @@ class Checkpoints:
             raise InputError(f"the checkpoint of step {step} is damaged: its checksum differs")
         return restored.state
 
-    def restore_newest(self, template: TrainState, warn: Callable[[str], None]) -> TrainState | None:
+    def restore_newest(self, template: State, warn: Callable[[str], None]) -> State | None:
         """Reads the newest good state, with a warning for each newer one that is damaged; None where there is none yet.
 
         Raises:
@@ -183,7 +186,7 @@ def state_template(record: RunRecord) -> TrainState:
     return jax.eval_shape(lambda: fresh_state(record))
 
 
-def digest(state: TrainState) -> str:
+def digest(state: State) -> str:
     """SHA-256 over the bytes of every leaf of a state, with its place, type and shape."""
     total = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cattrs
 from cattrs.preconf.json import make_converter
@@ -46,6 +46,9 @@ class RunRecord:
     config: Config
     dataset: DatasetRecord
     versions: dict[str, str]
+
+
+Record = TypeVar("Record")
 
 
 def installed_versions() -> dict[str, str]:
@@ -123,7 +126,7 @@ def write_record(path: Path, record: RunRecord) -> None:
     write_atomically(path / CONFIG, encode_record(record).encode())
 
 
-def encode_record(record: RunRecord) -> str:
+def encode_record(record: Any) -> str:
     """A record as JSON text."""
     return json.dumps(_converter().unstructure(record), indent=2) + "\n"
 
@@ -134,11 +137,20 @@ def decode_record(text: str) -> RunRecord:
     Raises:
         InputError: It is of another format, or damaged.
     """
+    return _decode(text, RunRecord)
+
+
+def _decode(text: str, kind: type[Record]) -> Record:
+    """Reads a dataclass that has a `format`.
+
+    Raises:
+        InputError: It is of another format, or damaged.
+    """
     try:
         stored = json.loads(text)
         if stored["format"] != FORMAT:
             raise InputError(f"has format {stored['format']}; this jaxgan reads format {FORMAT}")
-        return _converter().structure(stored, RunRecord)
+        return _converter().structure(stored, kind)
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, cattrs.BaseValidationError) as error:
@@ -153,14 +165,23 @@ def read_record(path: Path) -> RunRecord:
     """
     if not holds_run(path):
         raise InputError(f"{path} holds no run: it has no {CONFIG}")
+    return read_record_file(path / CONFIG, RunRecord)
+
+
+def read_record_file(path: Path, kind: type[Record]) -> Record:
+    """Reads a file that holds what `encode_record` wrote.
+
+    Raises:
+        InputError: It cannot be read, is damaged or of another format.
+    """
     try:
-        return decode_record((path / CONFIG).read_text())
+        return _decode(path.read_text(), kind)
     except InputError as error:
-        raise InputError(f"{path / CONFIG} {error}") from error
+        raise InputError(f"{path} {error}") from error
     except OSError as error:
-        raise InputError(f"{path / CONFIG} cannot be read: {error.strerror}") from error
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path / CONFIG} is damaged: {error.reason}") from error
+        raise InputError(f"{path} is damaged: {error.reason}") from error
 
 
 def _converter() -> Any:

@@ -26,7 +26,7 @@ class Journal:
         self._run = run
         (run / "samples").mkdir(exist_ok=True)
         rows = [row for row in read_rows(run) if row["step"] <= step]
-        write_atomically(run / METRICS, "".join(map(_line, rows)).encode())
+        write_atomically(run / METRICS, "".join(map(encode_row, rows)).encode())
         for picture in sample_files(run):
             if int(picture.stem) > step:
                 picture.unlink()
@@ -42,7 +42,7 @@ class Journal:
 
     def write(self, step: int, row: Mapping[str, float]) -> None:
         """Writes the metrics of one step as a row, and as TensorBoard scalars."""
-        self._rows.write(_line({"step": step, **row}))
+        self._rows.write(encode_row({"step": step, **row}))
         for name, value in row.items():
             self._events.add_scalar(name, value, step)
 
@@ -57,7 +57,8 @@ class Journal:
         self._events.add_images("samples", to_bytes(images), step, dataformats="NHWC")
 
 
-def _line(row: Mapping[str, float]) -> str:
+def encode_row(row: Mapping[str, float]) -> str:
+    """A row as a line of JSON."""
     return json.dumps(row, allow_nan=False) + "\n"
 
 
@@ -67,7 +68,15 @@ def read_rows(run: Path) -> list[dict[str, float]]:
     Raises:
         InputError: Another line is damaged.
     """
-    path = run / METRICS
+    return read_row_file(run / METRICS)
+
+
+def read_row_file(path: Path) -> list[dict[str, float]]:
+    """The rows of one such file, none where it is missing.
+
+    Raises:
+        InputError: A line but the last is damaged.
+    """
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     rows = []
     for number, line in enumerate(lines, start=1):

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_runs import TINY_SHAPE, bits, changed, differing, random_dataset, tiny
+
+from jaxgan.config import Config, InputError
+from jaxgan.devices import member_mesh
+from jaxgan.gan import population as populations
+from jaxgan.gan.batches import Dataset
+from jaxgan.gan.objectives import metric_names
+from jaxgan.gan.population import (
+    Population,
+    finite_members,
+    init_population,
+    member_bytes,
+    member_state,
+    pad_population,
+    place_dataset,
+    place_population,
+    population_loop,
+    stop_members,
+    train_population,
+    trim_population,
+)
+from jaxgan.gan.program import train_steps
+from jaxgan.gan.state import TrainState, init_state
+from jaxgan.presets import PRESETS
+
+MESH = member_mesh(2)  # `conftest.py` asks for two devices.
+STEPS = 20
+
+# A game of this file's own, so that no other test compiles its programs.
+GAME = tiny(objective__name="minimax", latent__size=4)
+
+
+@pytest.fixture(scope="module")
+def few() -> Dataset:
+    """50 images of 4 x 4 random bytes."""
+    return place_dataset(random_dataset(50, TINY_SHAPE), MESH)
+
+
+def small(preset: str) -> Config:
+    """A preset with few units, and all else as it is."""
+    config = PRESETS[preset]
+    narrow = {f"{player}.widths": (6, 5, 4)[: len(getattr(config, player).widths)] for player in ("gen", "disc")}
+    return changed(config, {**narrow, "batch_size": 8, "latent.size": 3})
+
+
+def unlike(config: Config) -> list[Config]:
+    """Three members of one structure with other seeds, rates and averages."""
+    return [
+        changed(config, {"seed": 3, "decay_steps": 0}),
+        changed(config, {"seed": 4, "gen.optimizer.learning_rate": 3e-3, "disc.optimizer.b2": 0.9}),
+        changed(config, {"seed": 4, "gen.optimizer.b1": 0.3, "decay_steps": 50, **_numbers_of(config)}),
+    ]
+
+
+def _numbers_of(config: Config) -> dict[str, Any]:
+    """Other values of the numbers that only some structures have."""
+    found: dict[str, Any] = {"average_decay": 0.9} if config.average_decay else {}
+    if config.objective.is_cross_entropy:
+        found["objective.real_label"] = 0.8
+    return found | ({"objective.r1": 3.0} if config.objective.r1 else {})
+
+
+def place(members: list[Config]) -> Population:
+    """Members on two devices, with one that does not run where their number is odd."""
+    return place_population(pad_population(init_population(members, TINY_SHAPE), MESH.size), MESH)
+
+
+def alone(config: Config, dataset: Dataset, steps: int = STEPS) -> tuple[TrainState, Any]:
+    return train_steps(config, init_state(config, jax.random.key(config.seed), TINY_SHAPE), dataset, steps)
+
+
+# A member is a run.
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_member_is_its_single_run(preset: str, few: Dataset) -> None:
+    members = unlike(small(preset))
+    in_turn, rows = train_population(members[0], MESH, place(members), few, STEPS, batched=False)
+    together, batched_rows = train_population(members[0], MESH, place(members), few, STEPS, batched=True)
+    assert int(in_turn.step) == int(together.step) == STEPS
+    assert MESH.size == len(in_turn.running.sharding.device_set) == 2
+    assert in_turn.running.tolist() == together.running.tolist() == [True] * 3 + [False]
+    for i, config in enumerate(members):
+        start = bits(init_state(config, jax.random.key(config.seed), TINY_SHAPE))
+        state, metrics = alone(config, few)
+        # One after the other, members have the bits of runs.
+        assert differing(member_state(in_turn, i), state) == []
+        assert differing({name: column[i] for name, column in rows.items()}, dict(metrics)) == []
+        # Batched, XLA orders sums otherwise, so they agree to float32 rounding.
+        for path, leaf in bits(member_state(together, i)).items():
+            own = bits(state)[path]
+            moved = np.linalg.norm((own - start[path]).astype(float)) + 1e-6
+            assert np.linalg.norm((leaf - own).astype(float)) <= 2e-4 * moved, path
+        for name, column in metrics.items():
+            np.testing.assert_allclose(batched_rows[name][i], column, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_population_has_the_same_bits_wherever_it_is_cut_and_compiles_one_program(
+    batched: bool, few: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    members = unlike(GAME)
+    with jax.log_compiles():
+        whole, rows = train_population(GAME, MESH, place(members), few, 12, batched=batched)
+        cut, pieces = place(members), []
+        for length in (1, 0, 7, 4):
+            cut, piece = train_population(GAME, MESH, cut, few, length, batched=batched)
+            pieces.append(piece)
+        train_population(GAME, MESH, place(unlike(changed(GAME, {"objective.r1": 7.0}))), few, 2, batched=batched)
+    assert caplog.text.count("Finished XLA compilation of jit(_population_loop)") == 1
+    assert differing(whole, cut) == []
+    together = {name: np.concatenate([piece[name] for piece in pieces], axis=1) for name in metric_names(GAME)}
+    assert differing(rows, together) == []
+
+
+# What a call takes and leaves.
+
+
+def test_training_consumes_its_population_and_moves_nothing_between_host_and_device(few: Dataset) -> None:
+    population, length = place(unlike(GAME)), jax.device_put(jnp.int32(3), few.images.sharding)
+    with jax.transfer_guard("disallow"):
+        after, rows = population_loop(GAME.structure, MESH, False, population, few, length)
+        after, rows = population_loop(GAME.structure, MESH, False, after, few, length)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(population.states))
+    assert not any(leaf.is_deleted() for leaf in few)
+    assert int(after.step) == 6
+    assert rows.shape == (4, populations.CAPACITY, len(metric_names(GAME)))
+
+
+def test_populations_longer_than_the_capacity_go_on_in_further_calls(
+    few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = []
+
+    def loop(*arguments: Any) -> tuple[Population, Any]:
+        lengths.append(int(arguments[-1]))
+        rows = np.full((4, 4, len(metric_names(GAME))), float(len(lengths)), np.float32)
+        return arguments[3], rows
+
+    monkeypatch.setattr(populations, "CAPACITY", 4)
+    monkeypatch.setattr(populations, "population_loop", loop)
+    _, rows = train_population(GAME, MESH, place(unlike(GAME)), few, 10)
+    assert lengths == [4, 4, 2]
+    assert rows["loss/gen"][2].tolist() == [1.0] * 4 + [2.0] * 4 + [3.0] * 2
+
+
+# Members that diverge.
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_member_that_diverges_stays_as_it_is_and_the_others_go_on(batched: bool, few: Dataset) -> None:
+    wild = changed(GAME, {"seed": 9, "disc.optimizer.learning_rate": 1e30})
+    calm = changed(GAME, {"seed": 5})
+    both, rows = train_population(GAME, MESH, place([wild, calm, calm]), few, 10, batched=batched)
+    assert both.running.tolist() == [False, True, True, False]
+    steps = int(member_state(both, 0).step)
+    assert 1 <= steps < 10
+    loss = rows["loss/disc"]
+    made = np.stack([column[0] for column in rows.values()])
+    assert not np.isfinite(made[:, steps - 1]).all()
+    assert np.isfinite(made[:, : steps - 1]).all()
+    assert np.isnan(made[:, steps:]).all()
+    assert np.isfinite(loss[1]).all()
+    stopped = bits(member_state(both, 0))
+    calm_alone = train_population(GAME, MESH, place([calm, calm, calm]), few, 10, batched=batched)[0]
+    assert differing(member_state(both, 1), member_state(calm_alone, 1)) == []
+    later, _ = train_population(GAME, MESH, both, few, 3, batched=batched)
+    for path, leaf in bits(member_state(later, 0)).items():
+        assert leaf.tobytes() == stopped[path].tobytes(), path
+    assert later.states.step.tolist() == [steps, 13, 13, 0]
+
+
+def test_numbers_that_no_metric_shows_are_found_in_the_states() -> None:
+    population = place(unlike(GAME))
+    assert finite_members(population).tolist() == [True] * 4
+    adam = population.states.opt_state.disc
+    broken = adam._replace(nu=jax.tree.map(lambda leaf: leaf.at[1].set(jnp.inf), adam.nu))
+    states = population.states
+    states = states._replace(opt_state=states.opt_state._replace(disc=broken))
+    found = finite_members(population._replace(states=states))
+    assert found.tolist() == [True, False, True, True]
+    assert stop_members(population, found).running.tolist() == [True, False, True, False]
+
+
+# Bad input, and how much fits.
+
+
+def test_members_of_two_structures_or_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="of one structure"):
+        init_population([GAME, changed(GAME, {"batch_size": 4})], TINY_SHAPE)
+    with pytest.raises(ValueError, match="of one structure"):
+        init_population([], TINY_SHAPE)
+
+
+def test_a_batch_larger_than_the_data_set_or_a_negative_length_is_refused_before_anything_is_consumed(
+    few: Dataset,
+) -> None:
+    large = changed(GAME, {"batch_size": 51})
+    population = place([GAME, GAME])
+    with pytest.raises(InputError, match=r"--batch-size 51 .* has 50"):
+        train_population(large, MESH, population, few, 1)
+    with pytest.raises(ValueError, match="num_steps must be 0 or more, not -1"):
+        train_population(GAME, MESH, population, few, -1)
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(population))
+
+
+def test_padding_and_trimming_leave_the_members_alone() -> None:
+    three = init_population(unlike(GAME), TINY_SHAPE)
+    four = pad_population(three, 4)
+    assert four.running.tolist() == [True, True, True, False]
+    assert pad_population(three, 3) is three
+    assert differing(trim_population(four, 3), three) == []
+
+
+def test_a_member_is_taken_for_at_least_its_state_and_the_new_one() -> None:
+    config = PRESETS["vanilla"]
+    state = sum(leaf.nbytes for path, leaf in bits(init_state(config, jax.random.key(0))).items())
+    assert 2 * state <= member_bytes(config) <= 8 * state
