@@ -61,9 +61,9 @@ class Process:
         """Steps per second of one piece."""
         return steps / self.train(steps)["seconds"]
 
-    def peak_memory(self) -> int:
-        """Peak resident memory so far, in bytes."""
-        return self.ask("memory")["peak"]
+    def memory(self) -> dict[str, int]:
+        """`memory`, the peak resident memory so far, and on an accelerator `device_memory`, in bytes."""
+        return self.ask("memory")
 
     def ask(self, request: str, **arguments: Any) -> dict[str, Any]:
         """Sends a request and waits for its answer."""

@@ -61,6 +61,7 @@ PEERS: dict[str, Entry] = {
     "keras": Entry("Keras 3", "keras3", ("keras", "tensorflow"), systems=("deep-batchnorm",)),
 }
 OURS = "jaxgan"
+POPULATION = "population"
 
 
 class NeedsGPU(Exception):  # noqa: N818 (it is a fact, not a mistake)
@@ -68,13 +69,14 @@ class NeedsGPU(Exception):  # noqa: N818 (it is a fact, not a mistake)
 
 
 def build(name: str, config: Config, images: np.ndarray, **options: Any) -> Peer:
-    """A peer that trains a config on images uint8 [n, h, w, 1].
+    """A peer, or a population, that trains a config on images uint8 [n, h, w, 1].
 
     Raises:
         ImportError: Its libraries are not installed.
         NeedsGPU: It needs one.
     """
-    make: Callable[..., Peer] = import_module(f"{__name__}.{PEERS[name].module}").build
+    module = POPULATION if name == POPULATION else PEERS[name].module
+    make: Callable[..., Peer] = import_module(f"{__name__}.{module}").build
     return make(config, images, **options)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import cattrs
 import numpy as np
 
-from experiments.benchmark.peers import PEERS, NeedsGPU, Peer, build
+from experiments.benchmark.peers import OURS, PEERS, POPULATION, NeedsGPU, Peer, build
 from jaxgan.config import Config
 
 
@@ -32,11 +32,13 @@ class Server:
         """Builds the peer for a config and the images in a file."""
         self.peer = None  # Lets go of the last one's memory.
         try:
-            self.peer = build(self.name, cattrs.structure(config, Config), np.load(images, allow_pickle=False), **options)
+            self.peer = build(
+                self.name, cattrs.structure(config, Config), np.load(images, allow_pickle=False), **options
+            )
         except (ImportError, NeedsGPU) as error:
             reason = "needs a CUDA GPU" if isinstance(error, NeedsGPU) else f"not installed: {error}"
             return {"missing": reason}
-        versions = {library: sys.modules[library].__version__ for library in PEERS[self.name].libraries}
+        versions = {library: sys.modules[library].__version__ for library in _libraries(self.name)}
         return {"device": self.peer.device, "threads": self.peer.threads, "versions": versions}
 
     def start(self, seed: int) -> dict[str, Any]:
@@ -53,8 +55,16 @@ class Server:
         return {"seconds": time.perf_counter() - began, "losses": losses}
 
     def memory(self) -> dict[str, Any]:
-        """Peak resident memory of this process in bytes."""
-        return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        """Peak resident memory of this process and, where JAX knows it, peak memory of its device, in bytes."""
+        found = {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        if "jax" in sys.modules:
+            statistics = sys.modules["jax"].local_devices()[0].memory_stats() or {}
+            found |= {"device_memory": statistics[name] for name in ["peak_bytes_in_use"] if name in statistics}
+        return found
+
+
+def _libraries(name: str) -> tuple[str, ...]:
+    return PEERS[OURS if name == POPULATION else name].libraries
 
 
 def main(name: str) -> None:

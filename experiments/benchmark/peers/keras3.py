@@ -52,7 +52,12 @@ class KerasGame:
                 layer.kernel.assign(keras.initializers.GlorotUniform()(layer.kernel.shape))
                 layer.bias.assign(np.zeros(layer.bias.shape))
             elif isinstance(layer, layers.BatchNormalization):
-                for variable, value in ((layer.gamma, 1), (layer.beta, 0), (layer.moving_mean, 0), (layer.moving_variance, 1)):
+                for variable, value in (
+                    (layer.gamma, 1),
+                    (layer.beta, 0),
+                    (layer.moving_mean, 0),
+                    (layer.moving_variance, 1),
+                ):
                     variable.assign(np.full(variable.shape, value))
         for model in (self.disc, self.both):
             for variable in model.optimizer.variables:
@@ -73,7 +78,9 @@ class KerasGame:
         return dict(zip(LOSSES, map(float, np.mean(losses[-window:], axis=0)), strict=True))
 
 
-def _model(config: GeneratorConfig | DiscriminatorConfig, inputs: int, outputs: int, activation: str) -> keras.Sequential:
+def _model(
+    config: GeneratorConfig | DiscriminatorConfig, inputs: int, outputs: int, activation: str
+) -> keras.Sequential:
     model = keras.Sequential([keras.Input((inputs,))])
     for width in config.widths:
         model.add(layers.Dense(width))

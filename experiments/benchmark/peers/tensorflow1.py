@@ -54,7 +54,12 @@ class Layers:
                     self.norms.append(tuple(self._norm(i, n)))
 
     def _norm(self, i: int, n: int) -> Iterator[Any]:
-        for part, start, trainable in (("scale", 1, True), ("shift", 0, True), ("mean", 0, False), ("variance", 1, False)):
+        for part, start, trainable in (
+            ("scale", 1, True),
+            ("shift", 0, True),
+            ("mean", 0, False),
+            ("variance", 1, False),
+        ):
             init = tf1.constant_initializer(start)
             variable = tf1.get_variable(f"{part}{i}", n, initializer=init, trainable=trainable)
             if trainable:
@@ -177,7 +182,9 @@ class Graph:
 
     def _latents(self, n: int) -> Any:
         shape = (n, self.config.latent.size)
-        return tf1.random.normal(shape) if self.config.latent.prior == "normal" else tf1.random.uniform(shape, -1.0, 1.0)
+        return (
+            tf1.random.normal(shape) if self.config.latent.prior == "normal" else tf1.random.uniform(shape, -1.0, 1.0)
+        )
 
 
 def _adam(config: Config, player: GeneratorConfig | DiscriminatorConfig, steps: Any) -> Any:
