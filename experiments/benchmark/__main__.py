@@ -7,8 +7,8 @@
     python -m experiments.benchmark tables             # README.md and plots anew from the results
 
 Questions: steps, limit, breakdown, growth, start, whole, quality; each is a module here. Results go into one JSON file
-a machine, and from there into the tables. Exit code 1: a check failed (a peer's losses are not ours, or XLA counts other
-operations than we do), and the section that it belongs to is not written.
+a machine, and from there into the tables. Exit code 1: a check failed (a peer's losses are not ours, or XLA counts
+other operations than we do), and the section that it belongs to is not written.
 """
 
 from __future__ import annotations

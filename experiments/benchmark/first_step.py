@@ -8,18 +8,21 @@ ENTERED = time.time()
 
 import json  # noqa: E402
 import sys  # noqa: E402
-
-import cattrs  # noqa: E402
+from dataclasses import replace  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 
 def main() -> None:
     """Imports, loads, compiles and steps."""
     import jax
 
-    from jaxgan import Config, init_state, load_dataset, train_steps
-    from jaxgan.data.cache import checksum  # noqa: F401 (what loading imports counts as importing)
+    from jaxgan import PRESETS, init_state, load_dataset, train_steps
 
-    config = cattrs.structure(json.loads(sys.argv[1]), Config)
+    preset, folders = sys.argv[1], json.loads(sys.argv[2])
+    name, *paths = (folders[key] for key in ("name", "data_dir", "manual_dir"))
+    data_dir, manual_dir = (Path(path) if path else None for path in paths)
+    config = PRESETS[preset]
+    config = replace(config, data=replace(config.data, name=name, data_dir=data_dir, manual_dir=manual_dir))
     jax.devices()
     imported = time.time()
     dataset = load_dataset(config, "train")

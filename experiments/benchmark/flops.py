@@ -4,7 +4,7 @@ Only matrix products count: [b, m] times [m, n] takes 2 b m n operations. What i
 is counted once, as XLA does it once: G's fakes where both players share latents, D's pass that a loss and a penalty
 have in common. Element-wise work (activations, Adam, random numbers) is left out, so a share of the limit that is
 stated with these counts is a lower bound; XLA's own analysis, which counts it, is above by no more than TOLERANCE in
-every preset (`tests/experiments/test_flops.py`).
+every preset (`tests/benchmark/test_flops.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jaxgan.config import Config
 
 IMAGE_SHAPE = (28, 28, 1)
 TOLERANCE = 0.10
-"""The share by which XLA's count of a preset's step may exceed ours; 0.02 where the batch is sixteen times as large."""
+"""The share by which XLA's count of a preset's step may exceed ours."""
 
 _SMOOTH = ("silu", "tanh")
 

@@ -7,6 +7,7 @@ import platform
 import re
 import statistics
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def describe() -> dict[str, Any]:
     }
 
 
-def name(facts: dict[str, Any]) -> str:
+def name(facts: Mapping[str, Any]) -> str:
     """A file name for a machine: `amd-epyc-2-cores`, or the name of its accelerator."""
     text = facts["device"] if facts["device"] != "cpu" else f"{facts['processor']} {facts['cores']} cores"
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -1,7 +1,7 @@
 """The roofline of a machine: what it can compute and copy, and where each system stands below that.
 
 References:
-    Williams, Waterman and Patterson 2009, "Roofline: An Insightful Visual Performance Model for Multicore Architectures".
+    Williams, Waterman and Patterson 2009, "Roofline: An Insightful Visual Performance Model".
 """
 
 from __future__ import annotations

@@ -7,16 +7,16 @@ prepared. The cache is JAX's own, in a folder of this measurement's.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import cattrs
 
 from experiments.benchmark.processes import ROOT
 from experiments.benchmark.settings import Work
@@ -47,10 +47,10 @@ def _environment(cache: str) -> dict[str, str]:
 
 
 def _program(work: Work, cache: str) -> dict[str, float]:
-    config = json.dumps(cattrs.unstructure(work.config(SYSTEM)), default=str)
+    data = json.dumps(asdict(work.data), default=str)
     began = time.time()
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.benchmark.first_step", config],
+        [sys.executable, "-m", "experiments.benchmark.first_step", SYSTEM, data],
         cwd=ROOT,
         env=_environment(cache),
         check=True,
@@ -59,7 +59,7 @@ def _program(work: Work, cache: str) -> dict[str, float]:
     )
     at = json.loads(done.stdout)
     times = (began, at["entered"], at["imported"], at["loaded"], at["stepped"])
-    stages = dict(zip(STAGES, (b - a for a, b in zip(times[:-1], times[1:], strict=True)), strict=False))
+    stages = dict(zip(STAGES, (b - a for a, b in itertools.pairwise(times)), strict=False))
     return stages | {"whole": times[-1] - began}
 
 

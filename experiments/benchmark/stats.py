@@ -28,7 +28,8 @@ def welch(ours: Sequence[float], theirs: Sequence[float]) -> float:
         return 0.0
     if len({*ours, *theirs}) == 1:
         return 1.0
-    return float(ttest_ind(ours, theirs, equal_var=False).pvalue)
+    found: Any = ttest_ind(ours, theirs, equal_var=False)
+    return float(found.pvalue)
 
 
 def compare(ours: Mapping[str, Sequence[float]], theirs: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:

@@ -15,7 +15,7 @@ MARKS = ("<!-- tables -->", "<!-- end of tables -->")
 
 
 def write(folder: Path, readme: Path) -> None:
-    """Makes the tables between the marks of a Markdown file, and the plots beside the results, anew from all results."""
+    """Makes the tables between the marks of a Markdown file, and the plots beside the results, from all results."""
     from experiments.benchmark.roofline import plot
 
     lines: list[str] = []
@@ -66,8 +66,8 @@ def steps_table(found: Mapping[str, Any]) -> Iterator[str]:
     count = sum(map(len, check["comparisons"].values()))
     verdict = f"{len(failures)} differ" if failures else "none differs"
     yield (
-        f". Losses after {check['steps']} steps, {check['seeds']} seeds each: of {count} comparisons with ours {verdict} "
-        f"(Welch's test, level {check['level']} for all together)."
+        f". Losses after {check['steps']} steps, {check['seeds']} seeds each: of {count} comparisons with ours "
+        f"{verdict} (Welch's test, level {check['level']} for all together)."
     )
 
 
@@ -128,8 +128,8 @@ def start_table(found: Mapping[str, Any]) -> Iterator[str]:
 def whole_table(found: Mapping[str, Any]) -> Iterator[str]:
     """One sentence."""
     yield (
-        f"`python -m jaxgan.train {found['system']}`, {found['steps']:,} steps: {found['seconds']:,.1f} s from start to "
-        f"exit, {found['overhead']:+.1%} over {found['bare_seconds']:,.1f} s of bare `train_steps` "
+        f"`python -m jaxgan.train {found['system']}`, {found['steps']:,} steps: {found['seconds']:,.1f} s from start "
+        f"to exit, {found['overhead']:+.1%} over {found['bare_seconds']:,.1f} s of bare `train_steps` "
         f"({' and '.join(f'{half:,.1f}' for half in found['bare_halves'])} s for the halves before and after it); "
         f"peak memory {found['peak_memory'] / 1e6:,.0f} MB."
     )

@@ -59,7 +59,8 @@ class Server:
         found = {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
         if "jax" in sys.modules:
             statistics = sys.modules["jax"].local_devices()[0].memory_stats() or {}
-            found |= {"device_memory": statistics[name] for name in ["peak_bytes_in_use"] if name in statistics}
+            if "peak_bytes_in_use" in statistics:
+                found["device_memory"] = statistics["peak_bytes_in_use"]
         return found
 
 

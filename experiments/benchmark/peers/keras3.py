@@ -3,6 +3,8 @@
 D is compiled and traced alone; then it is frozen and compiled behind G. Each half of D's batch is an update of its own.
 """
 
+# pyright: reportMissingImports=false, reportMissingModuleSource=false
+
 from __future__ import annotations
 
 import os
@@ -10,13 +12,13 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from keras import layers  # noqa: E402
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
 
-from experiments.benchmark.peers import LOSSES, EpochOrder  # noqa: E402
-from jaxgan.config import Config, DiscriminatorConfig, GeneratorConfig  # noqa: E402
+from experiments.benchmark.peers import LOSSES, EpochOrder
+from jaxgan.config import Config, DiscriminatorConfig, GeneratorConfig
 
 
 class KerasGame:

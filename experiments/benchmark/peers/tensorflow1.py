@@ -5,19 +5,22 @@ dependency, so that a step crosses from Python once, with the indices of its bat
 `Session.run` does anew at each call.
 """
 
+# pyright: reportMissingImports=false, reportMissingModuleSource=false
+
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
+import numpy as np
+import tensorflow as tf
 
-from experiments.benchmark.peers import LOSSES, EpochOrder  # noqa: E402
-from jaxgan.config import Config, DiscriminatorConfig, GeneratorConfig  # noqa: E402
+from experiments.benchmark.peers import LOSSES, EpochOrder
+from jaxgan.config import Config, DiscriminatorConfig, GeneratorConfig
 
 tf1: Any = tf.compat.v1
 FINAL_RATE = 0.03
@@ -43,7 +46,7 @@ class Layers:
         self.parameters: list[Any] = []
         with tf1.variable_scope(name, use_resource=True):
             sizes = [inputs, *config.widths, outputs]
-            for i, (m, n) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+            for i, (m, n) in enumerate(itertools.pairwise(sizes)):
                 last = i == len(config.widths)
                 self.kernels.append(tf1.get_variable(f"kernel{i}", (m, n), initializer=init))
                 self.parameters.append(self.kernels[-1])

@@ -1,5 +1,7 @@
 """PyTorch with `torch.compile`: both losses, with their networks and penalties, are compiled; fused Adam stays."""
 
+# pyright: reportMissingImports=false, reportMissingModuleSource=false
+
 from __future__ import annotations
 
 import numpy as np
@@ -24,7 +26,7 @@ class CompiledGame(TorchGame):
         if not self.config.objective.has_penalty:
             return super()._disc_loss(real, fake)
         # What is compiled cannot be differentiated twice; a gradient that is taken inside of it can be once.
-        parameters = dict(self.disc.named_parameters())
+        parameters: dict[str, Tensor] = dict(self.disc.named_parameters())
 
         def judge(images: Tensor) -> tuple[Tensor, Tensor]:
             logits = functional_call(self.disc, parameters, (images,))

@@ -3,6 +3,8 @@
 D judges real and fake images in one pass, and its parameters ask for no gradient while G learns.
 """
 
+# pyright: reportMissingImports=false, reportMissingModuleSource=false
+
 from __future__ import annotations
 
 import math
@@ -80,7 +82,7 @@ class TorchGame:
         self.gen_adam.step()
         self.disc.requires_grad_(True)
         if self.average:
-            torch._foreach_lerp_(self.average, list(self.gen.parameters()), 1.0 - self.config.average_decay)
+            torch._foreach_lerp_(self.average, list(self.gen.parameters()), 1.0 - self.config.average_decay)  # pyright: ignore[reportPrivateImportUsage]
         for rate in self.rates:
             rate.step()
         return disc_loss, loss.detach()
@@ -140,7 +142,7 @@ class TorchGame:
         return images.float() / 127.5 - 1.0 if self.config.gen.output == "tanh" else images.float() / 255.0
 
     def latents(self, n: int) -> Tensor:
-        """n latents from the prior."""
+        """N latents from the prior."""
         shape = (n, self.config.latent.size)
         if self.config.latent.prior == "normal":
             return torch.randn(shape, device=self.device)

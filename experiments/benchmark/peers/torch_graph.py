@@ -5,6 +5,8 @@ capturable Adam. The order of an epoch, the place in it, the learning rates and 
 random numbers come from the default generator, which a graph advances at every replay.
 """
 
+# pyright: reportMissingImports=false, reportMissingModuleSource=false
+
 from __future__ import annotations
 
 import math
