@@ -86,20 +86,11 @@ def peer_process(name: str, **variables: str) -> Iterator[Process]:
     """A peer's process, ended at the end of the with block; `variables` go into its environment."""
     # Peers share a GPU, so JAX must not take all of its memory.
     environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **variables}
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.benchmark.peers", name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            cwd=ROOT,
-            env=environment,
-        )
-        try:
-            yield Process(name, process, errors)
-        finally:
-            assert process.stdin
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-            process.wait()
+    line = [sys.executable, "-m", "experiments.benchmark.peers", name]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    # Leaving the with block closes its standard input, which ends the process, and waits for it.
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(line, stderr=errors, cwd=ROOT, env=environment, **pipes) as process,
+    ):
+        yield Process(name, process, errors)
