@@ -17,7 +17,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,7 +32,20 @@ from jaxgan.config import DataConfig, InputError
 
 Question = Literal["steps", "limit", "breakdown", "growth", "start", "whole", "quality", "tables"]
 QUESTIONS: tuple[Question, ...] = ("steps", "limit", "breakdown", "growth", "start", "whole", "quality")
+COMMAND = "python -m experiments.benchmark"
 FAILED = 1
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the images come from; presets keep their own order and held-out images."""
+
+    name: Literal["auto", "mnist", "fashion_mnist", "kmnist", "digits"] = "auto"
+    """Data set; auto is mnist where it can be had, else the embedded digits."""
+    data_dir: Path | None = None
+    """Folder of prepared data sets."""
+    manual_dir: Path | None = None
+    """Folder that holds the original gz files of the data set."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +62,14 @@ class Arguments:
     """Peers beside jaxgan; by default all that are installed."""
     results: Path | None = None
     """Folder of the results; by default this module's, with --quick none."""
-    data: DataConfig = field(default_factory=DataConfig)
+    data: Data = field(default_factory=Data)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Answers the questions in turn; returns the exit code."""
-    wanted = tyro.cli(Arguments, prog="python -m experiments.benchmark", description=__doc__, args=arguments)
+    # `cli.parse` names its commands `python -m jaxgan.`; this is not one of those.
+    with cli._one_line_errors(f"{COMMAND} --help"):
+        wanted = tyro.cli(Arguments, prog=COMMAND, description=__doc__, args=arguments)
     settings = _settings(wanted)
     folder = wanted.results or (None if wanted.quick else results.FOLDER)
     if "tables" in wanted.questions:
@@ -69,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
 
     facts, command = machine.describe(), _command(wanted)
     failures: list[str] = []
-    with prepared(settings, wanted.data) as work:
+    with prepared(settings, DataConfig(**asdict(wanted.data))) as work:
         for question in wanted.questions:
             found: dict[str, Any] = import_module(f"experiments.benchmark.{question}").measure(work)
             sections = {question: results.section(command, settings, facts, found)}
@@ -93,7 +108,7 @@ def _settings(wanted: Arguments) -> Settings:
 
 def _command(wanted: Arguments) -> str:
     """The command that repeats this, without the folders of this machine."""
-    words = ["python", "-m", "experiments.benchmark"]
+    words = COMMAND.split()
     words += wanted.questions if wanted.questions != QUESTIONS else ()
     words += ["--quick"] if wanted.quick else []
     for flag, names in (("--systems", wanted.systems), ("--peers", wanted.peers)):

@@ -24,7 +24,9 @@ from experiments.benchmark.stats import spread
 
 STAGES = ("python", "import", "data", "compile and step", "whole", "jaxgan.train")
 SYSTEM = "vanilla"
+REPEATS = 3
 PATIENCE = 120.0
+"""Seconds after which a process that makes no step has failed."""
 
 
 def measure(work: Work) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def measure(work: Work) -> dict[str, Any]:
     seconds: dict[str, dict[str, list[float]]] = {
         temperature: {stage: [] for stage in STAGES} for temperature in ("cold", "warm")
     }
-    for _ in range(work.settings.repeats):
+    for _ in range(min(REPEATS, work.settings.repeats)):
         # Both kinds of process have a folder of their own, or the first would warm it for the second.
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
             for stages in seconds.values():
