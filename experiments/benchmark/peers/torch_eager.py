@@ -27,6 +27,9 @@ class TorchGame:
 
     def __init__(self, config: Config, images: np.ndarray, device: str, *, capturable: bool = False) -> None:
         self.config, self.device, self.threads = config, device, torch.get_num_threads()
+        if device == "cuda":
+            # TensorFloat-32, as JAX and TensorFlow do it by default.
+            torch.set_float32_matmul_precision("high")
         self.images = torch.from_numpy(images.reshape(len(images), -1)).to(device)
         pixels = self.images.shape[1]
         activation = nn.Tanh() if config.gen.output == "tanh" else nn.Sigmoid()

@@ -51,8 +51,7 @@ class GraphGame(TorchGame):
             if i == steps - window:
                 self.sums.zero_()
             if self.left == 0 and self.config.data.order == "epochs":
-                torch.randperm(len(self.images), device=self.device, out=self._whole_order())
-                self.order.copy_(self._whole_order()[: len(self.order)])
+                self.order.copy_(torch.randperm(len(self.images), device=self.device)[: len(self.order)])
                 self.place.zero_()
                 self.left = len(self.order) // self.config.real_batch_size
             self.left -= 1
@@ -62,11 +61,6 @@ class GraphGame(TorchGame):
                 self.graph.replay()
         means = (self.sums / window).tolist()  # Waits for the device.
         return dict(zip(LOSSES, means, strict=True))
-
-    def _whole_order(self) -> Tensor:
-        if not hasattr(self, "whole"):
-            self.whole = torch.zeros(len(self.images), dtype=torch.int64, device=self.device)
-        return self.whole
 
     def _static_step(self) -> None:
         """One step that reads and writes the same tensors every time, and asks the host nothing."""
