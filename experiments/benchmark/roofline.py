@@ -32,7 +32,9 @@ def plot(found: Mapping[str, Any], path: Path) -> None:
     axes.annotate(f"copy, {copy / 1e9:,.0f} GB/s", (1.2, 1.1 * copy * 1.2 / 1e9), ha="left", va="bottom", color="0.3")
     for i, (system, row) in enumerate(limit["systems"].items()):
         intensity, color = row["flops"] / row["bytes"], f"C{i}"
-        axes.scatter(intensity, row["rate"]["median"] * row["flops"] / 1e9, color=color, zorder=3, label=system)
+        # Where they have raced, both come from the race.
+        ours = rates.get(system, {}).get(OURS, row["rate"])["median"]
+        axes.scatter(intensity, ours * row["flops"] / 1e9, color=color, zorder=3, label=system)
         peers = [rate["median"] for name, rate in rates.get(system, {}).items() if name != OURS]
         if peers:
             axes.scatter(intensity, max(peers) * row["flops"] / 1e9, facecolors="none", edgecolors=color, zorder=3)
@@ -44,4 +46,4 @@ def plot(found: Mapping[str, Any], path: Path) -> None:
 
 
 def _title(facts: Mapping[str, Any]) -> str:
-    return facts["device"] if facts["device"] != "cpu" else f"{facts['processor']}, {facts['cores']} cores"
+    return facts["device"] if facts["device"] != "cpu" else f"{facts['processor']}, cores: {facts['cores']}"

@@ -31,7 +31,7 @@ def write(folder: Path, readme: Path) -> None:
 def machine_lines(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     """Everything about one machine."""
     facts, sections = found["machine"], found["sections"]
-    cores = f"{facts['cores']} cores of {facts['processor']}, {facts['memory_gb']} GB, {facts['system']}"
+    cores = f"{facts['processor']}, cores: {facts['cores']}, {facts['memory_gb']} GB, {facts['system']}"
     device = "" if facts["device"] == "cpu" else f"{facts['device']}; "
     yield f"## {name}"
     yield ""
@@ -55,19 +55,20 @@ def steps_table(found: Mapping[str, Any]) -> Iterator[str]:
         cells = [_range(rates[name]) if name in rates else "" for name in names]
         yield _row(f"`{system}`", *cells, _ratio(rates))
     yield ""
-    yield "Steps/s, median (least to most). " + "; ".join(
+    kinds = [
         f"{PEERS[name].title}: {', '.join(f'{k} {v}' for k, v in facts['versions'].items())} on {facts['device']}, "
-        f"{facts['threads']} threads"
+        f"threads: {facts['threads']}"
         for name, facts in found["peers"].items()
-    )
-    for name, reason in found["missing"].items():
-        yield f"; {PEERS[name].title}: {reason}"
+    ]
+    kinds += [f"{PEERS[name].title}: {reason}" for name, reason in found["missing"].items()]
+    yield f"Steps/s, median (least to most). {'; '.join(kinds)}."
     check, failures = found["check"], found["failures"]
     count = sum(map(len, check["comparisons"].values()))
-    verdict = f"{len(failures)} differ" if failures else "none differs"
+    yield ""
     yield (
-        f". Losses after {check['steps']} steps, {check['seeds']} seeds each: of {count} comparisons with ours "
-        f"{verdict} (Welch's test, level {check['level']} for all together)."
+        f"Losses after {check['steps']} steps, {check['seeds']} seeds each: of {count} comparisons with ours "
+        f"{f'{len(failures)} differ' if failures else 'none differs'} "
+        f"(Welch's test, level {check['level']} for all together)."
     )
 
 
