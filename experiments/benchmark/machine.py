@@ -1,0 +1,97 @@
+"""What a machine is and how fast it can be: no host name, so that a result tells of hardware and versions alone."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import statistics
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+MATMUL = 4096
+"""Width of the float32 product whose rate is the limit."""
+COPIED = 256 * 2**20
+"""Bytes of the array whose copy gives the bandwidth: larger than any cache."""
+
+
+def describe() -> dict[str, Any]:
+    """Model, cores, memory, device and versions; starts JAX."""
+    import jax
+
+    device = jax.devices()[0]
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "device": device.device_kind if device.platform != "cpu" else "cpu",
+        "thread_variables": {k: v for k, v in os.environ.items() if k.endswith("_NUM_THREADS") or k == "XLA_FLAGS"},
+        "versions": {name: metadata.version(name) for name in ("jaxgan", "jax", "jaxlib", "flax", "optax", "numpy")},
+    }
+
+
+def name(facts: Mapping[str, Any]) -> str:
+    """A file name for a machine: `amd-epyc-2-cores`, or the name of its accelerator."""
+    text = facts["device"] if facts["device"] != "cpu" else f"{facts['processor']} {facts['cores']} cores"
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def matmul_rate(repeats: int = 3) -> float:
+    """Operations per second of a float32 product of MATMUL-wide square matrices: the best of a few.
+
+    On a GPU it is at JAX's default precision, which is that of the training program too.
+    """
+    import jax
+
+    a = jax.random.normal(jax.random.key(0), (MATMUL, MATMUL))
+    return 2 * MATMUL**3 / _best_seconds(jax.jit(lambda x: x @ x), a, repeats)
+
+
+def copy_bandwidth(repeats: int = 5) -> float:
+    """Bytes read and written per second by a copy of a large array: the best of a few."""
+    import jax
+    import jax.numpy as jnp
+
+    a = jnp.ones(COPIED // 4)
+    return 2 * COPIED / _best_seconds(jax.jit(lambda x: x + 1.0), a, repeats)
+
+
+def launch_floor(kernels: int, steps: int = 200, repeats: int = 5) -> float:
+    """Steps per second of a loop whose step is a chain of `kernels` kernels that do next to nothing."""
+    import jax
+    import jax.numpy as jnp
+
+    def step(_: Any, x: Any) -> Any:
+        for _ in range(kernels):
+            # The barrier keeps XLA from making one kernel of all.
+            x = jax.lax.optimization_barrier(x + 1.0)
+        return x
+
+    loop = jax.jit(lambda x: jax.lax.fori_loop(0, steps, step, x))
+    return steps / _best_seconds(loop, jnp.zeros(()), repeats)
+
+
+def _best_seconds(function: Any, argument: Any, repeats: int) -> float:
+    function(argument).block_until_ready()
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        function(argument).block_until_ready()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def median_matmul_rate(times: int = 3) -> float:
+    """The median of a few `matmul_rate`."""
+    return statistics.median(matmul_rate() for _ in range(times))

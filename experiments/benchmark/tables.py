@@ -1,0 +1,188 @@
+"""Markdown tables and a roofline plot of what was measured; nothing is measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmark import results
+from experiments.benchmark.hlo import CATEGORIES
+from experiments.benchmark.peers import OURS, PEERS
+
+README = Path(__file__).parent / "README.md"
+MARKS = ("<!-- tables -->", "<!-- end of tables -->")
+
+
+def write(folder: Path, readme: Path) -> None:
+    """Makes the tables between the marks of a Markdown file, and the plots beside the results, from all results."""
+    from experiments.benchmark.roofline import plot
+
+    lines: list[str] = []
+    for path in sorted(folder.glob("*.json")):
+        found = results.read(path)
+        if "limit" in found["sections"]:
+            plot(found, path.with_suffix(".png"))
+        lines += machine_lines(path.stem, found)
+    before, _, rest = readme.read_text().partition(MARKS[0])
+    readme.write_text("\n".join([before + MARKS[0], "", *lines, MARKS[1] + rest.partition(MARKS[1])[2]]))
+
+
+def machine_lines(name: str, found: Mapping[str, Any]) -> Iterator[str]:
+    """Everything about one machine."""
+    facts, sections = found["machine"], found["sections"]
+    cores = f"{facts['processor']}, cores: {facts['cores']}, {facts['memory_gb']} GB, {facts['system']}"
+    device = "" if facts["device"] == "cpu" else f"{facts['device']}; "
+    yield f"## {name}"
+    yield ""
+    yield f"{device}{cores}."
+    for key, make in TABLES.items():
+        if key in sections:
+            section = sections[key]
+            versions = ", ".join(f"{k} {v}" for k, v in section["versions"].items())
+            yield from ("", f"### {TITLES[key]}", "", *make(section["found"]), "")
+            yield f"`{section['command']}`; Python {section['python']}, {versions}."
+    if "limit" in sections:
+        yield from ("", f"![roofline](results/{name}.png)")
+    yield ""
+
+
+def steps_table(found: Mapping[str, Any]) -> Iterator[str]:
+    """Steps per second of all peers; the ratio is to the fastest of them, repeat by repeat."""
+    names = [name for name in PEERS if name in found["peers"]]
+    yield from _head("system", *(PEERS[name].title for name in names), "jaxgan / fastest peer")
+    for system, rates in found["systems"].items():
+        cells = [_range(rates[name]) if name in rates else "" for name in names]
+        yield _row(f"`{system}`", *cells, _ratio(rates))
+    yield ""
+    kinds = [
+        f"{PEERS[name].title}: {', '.join(f'{k} {v}' for k, v in facts['versions'].items())} on {facts['device']}, "
+        f"threads: {facts['threads']}"
+        for name, facts in found["peers"].items()
+    ]
+    kinds += [f"{PEERS[name].title}: {reason}" for name, reason in found["missing"].items()]
+    yield f"Steps/s, median (least to most). {'; '.join(kinds)}."
+    check, failures = found["check"], found["failures"]
+    count = sum(map(len, check["comparisons"].values()))
+    yield ""
+    yield (
+        f"Losses after {check['steps']} steps, {check['seeds']} seeds each: of {count} comparisons with ours "
+        f"{f'{len(failures)} differ' if failures else 'none differs'} "
+        f"(Welch's test, level {check['level']} for all together)."
+    )
+
+
+def _ratio(rates: Mapping[str, Any]) -> str:
+    peers = {name: rate["median"] for name, rate in rates.items() if name != OURS}
+    if not peers:
+        return ""
+    fastest = max(peers, key=lambda name: peers[name])
+    ratios = sorted(a / b for a, b in zip(rates[OURS]["values"], rates[fastest]["values"], strict=True))
+    return f"{ratios[len(ratios) // 2]:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+
+
+def limit_table(found: Mapping[str, Any]) -> Iterator[str]:
+    """Operations, rates and shares of the limits."""
+    on_gpu = any("kernels" in row for row in found["systems"].values())
+    more = ("share of copy bandwidth", "kernels a step", "launch floor, steps/s") if on_gpu else ()
+    yield from _head("system", "MFLOP a step", "XLA counts", "steps/s", "share of the matmul rate", *more)
+    for system, row in found["systems"].items():
+        flops = f"{row['flops'] / 1e6:,.1f}", f"{row['xla_flops'] / row['flops'] - 1:+.1%}"
+        cells = [f"`{system}`", *flops, _range(row["rate"]), _range(row["share"], "{:.0%}")]
+        if on_gpu:
+            cells += [_range(row["copy_share"], "{:.0%}"), f"{row['kernels']}", f"{row['launch_floor']:,.0f}"]
+        yield _row(*cells)
+    yield ""
+    yield (
+        f"A float32 product of 4096-wide matrices makes {_range(found['matmul'], '{:,.0f}', 1e9)} GFLOP/s, "
+        f"a copy {_range(found['copy'], '{:,.1f}', 1e9)} GB/s."
+    )
+
+
+def breakdown_table(found: Mapping[str, Any]) -> Iterator[str]:
+    """Microseconds of a step by category."""
+    names = (*CATEGORIES, "dispatch")
+    yield from _head("system", "microseconds a step", *names)
+    for system, row in found["systems"].items():
+        cells = [f"{share * row['microseconds']:,.0f} ({share:.0%})" for share in map(row["shares"].get, names)]
+        yield _row(f"`{system}`", f"{row['microseconds']:,.0f}", *cells)
+
+
+def growth_table(found: Mapping[str, Any]) -> Iterator[str]:
+    """Rates and memory over sizes."""
+    yield from _head("`vanilla` with", "steps/s of all members", "GFLOP/s", "peak memory, MB")
+    for row in found["rows"]:
+        speed = row["rate"]["median"] * row["flops"] / 1e9
+        memory = row.get("device_memory", row["memory"]) / 1e6
+        yield _row(f"{row['along']} {row['value']:,}", _range(row["rate"]), f"{speed:,.0f}", f"{memory:,.0f}")
+    for along, reason in found["missing"].items():
+        yield from ("", f"{along}: {reason}.")
+
+
+def start_table(found: Mapping[str, Any]) -> Iterator[str]:
+    """Seconds by stage."""
+    yield from _head("seconds", "cold", "warm cache")
+    for stage in found["cold"]:
+        yield _row(stage, *(_range(found[temperature][stage], "{:.2f}") for temperature in ("cold", "warm")))
+
+
+def whole_table(found: Mapping[str, Any]) -> Iterator[str]:
+    """One sentence."""
+    yield (
+        f"`python -m jaxgan.train {found['system']}`, {found['steps']:,} steps: {found['seconds']:,.1f} s from start "
+        f"to exit, {found['overhead']:+.1%} over {found['bare_seconds']:,.1f} s of bare `train_steps` "
+        f"({' and '.join(f'{half:,.1f}' for half in found['bare_halves'])} s for the halves before and after it); "
+        f"peak memory {found['peak_memory'] / 1e6:,.0f} MB."
+    )
+
+
+def quality_table(found: Mapping[str, Any]) -> Iterator[str]:
+    """The distance over seconds, at a few places."""
+    curve = found["curve"]
+    shown = [*curve[:: max(1, len(curve) // 6)][:6], curve[-1]]
+    yield from _head("seconds of training", "steps", "Fréchet distance")
+    for i, point in enumerate(shown):
+        if point not in shown[:i]:
+            yield _row(f"{point['seconds']:.1f}", f"{point['step']:,}", f"{point['frechet']:.2f}")
+    reached = f"reached after {found['seconds']:.1f} s" if found["seconds"] else "not reached"
+    yield from ("", f"`{found['system']}`: a distance of {found['goal']:g} was {reached}.")
+
+
+TABLES = {
+    "steps": steps_table,
+    "limit": limit_table,
+    "breakdown": breakdown_table,
+    "growth": growth_table,
+    "start": start_table,
+    "whole": whole_table,
+    "quality": quality_table,
+}
+TITLES = {
+    "steps": "Steps per second, beside peers",
+    "limit": "Share of the machine's limit",
+    "breakdown": "Where a step's time goes",
+    "growth": "Cost as the work grows",
+    "start": "Time to the first step",
+    "whole": "A whole process",
+    "quality": "Time to quality",
+}
+
+
+def _head(*names: str) -> Iterator[str]:
+    yield _row(*names)
+    yield "|---" * len(names) + "|"
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _range(values: Mapping[str, Any], form: str = "{:,.0f}", unit: float = 1.0) -> str:
+    median, least, most = (form.format(values[name] / unit) for name in ("median", "least", "most"))
+    return f"{median} ({least} to {most})"
+
+
+def text(sections: Mapping[str, Any]) -> Iterable[str]:
+    """The tables of sections as they are printed after a measurement."""
+    for name, section in sections.items():
+        yield from (f"{TITLES[name]}:", *TABLES[name](section["found"]), "")

@@ -1,0 +1,50 @@
+"""What do the journal, the pictures and the checkpoints cost, and how much memory does a run take?
+
+`python -m jaxgan.train vanilla` with its default cadences as a whole process, from start to exit, over the time of as
+many bare `train_steps` in a process that has compiled them: half of those before it and half after, so that a machine
+that grows slower or faster favours neither.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmark.peers import OURS
+from experiments.benchmark.processes import ROOT, peer_process
+from experiments.benchmark.settings import Work
+from experiments.benchmark.start import SYSTEM, train_command
+
+
+def measure(work: Work) -> dict[str, Any]:
+    """Seconds of both, their ratio, and the peak resident memory of the process."""
+    steps = work.settings.whole_steps
+    with peer_process(OURS) as process:
+        process.build(work.config(SYSTEM), work.images)
+        process.train(10)
+        before = process.train(steps // 2)["seconds"]
+        seconds, peak = _run(work, steps)
+        after = process.train(steps - steps // 2)["seconds"]
+    bare = before + after
+    return {"system": SYSTEM, "steps": steps, "seconds": seconds, "bare_seconds": bare} | {
+        "bare_halves": [before, after],
+        "overhead": seconds / bare - 1.0,
+        "peak_memory": peak,
+    }
+
+
+def _run(work: Work, steps: int) -> tuple[float, int]:
+    """Seconds and peak memory of one `jaxgan.train`."""
+    with tempfile.TemporaryDirectory() as folder:
+        line = [*train_command(work), "--num-steps", str(steps), "--run-dir", str(Path(folder) / "run")]
+        began = time.perf_counter()
+        process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            raise RuntimeError(f"exit code {process.returncode}: {' '.join(line)}")
+        return time.perf_counter() - began, usage.ru_maxrss * 1024

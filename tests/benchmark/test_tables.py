@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_up import FACTS, found
+
+from experiments.benchmark import machine, results, tables
+from experiments.benchmark.peers import PEERS
+from experiments.benchmark.settings import Settings
+from jaxgan.config import InputError
+
+
+def sections(**others: Any) -> dict[str, Any]:
+    given = {**found(), **others}
+    return {name: results.section("the command", Settings(), FACTS, each) for name, each in given.items()}
+
+
+def test_a_machine_is_named_after_its_hardware_alone() -> None:
+    assert machine.name(FACTS) == "some-cpu-r-9000-2-cores"
+    assert machine.name({**FACTS, "device": "NVIDIA H100 80GB HBM3"}) == "nvidia-h100-80gb-hbm3"
+
+
+def test_ratios_are_taken_repeat_by_repeat_to_the_fastest_peer() -> None:
+    lines = list(tables.steps_table(found()["steps"]))
+    assert lines[0] == "| system | jaxgan | JAX host loop | PyTorch eager | jaxgan / fastest peer |"
+    assert lines[2] == "| `vanilla` | 100 (90 to 110) | 20 (20 to 20) | 50 (44 to 60) | 2.00 (1.50 to 2.50) |"
+    assert "of 1 comparisons with ours none differs" in lines[-1]
+
+
+def test_shares_and_counts_are_in_the_table_of_limits() -> None:
+    lines = list(tables.limit_table(found()["limit"]))
+    assert lines[2] == "| `vanilla` | 2,000.0 | +5.0% | 100 (100 to 100) | 50% (50% to 50%) |"
+    assert lines[-1].endswith("makes 400 (400 to 400) GFLOP/s, a copy 20.0 (20.0 to 20.0) GB/s.")
+
+
+def test_every_question_makes_lines_with_its_figures() -> None:
+    text = "\n".join(tables.text(sections()))
+    for figure in ("200 (20%)", "batch 8,192", "| whole | 3.00 (3.00 to 3.00) | 1.50", "+5.0% over 10.0 s", "700 MB"):
+        assert figure in text, figure
+    assert "a distance of 10 was not reached" in text
+    assert "| 40.0 | 4,000 | 12.50 |" in text
+
+
+def test_a_file_is_written_section_by_section_and_read_back(tmp_path: Path) -> None:
+    whole = sections()
+    path = results.add(tmp_path, FACTS, {"steps": whole["steps"], "start": whole["start"]})
+    results.add(tmp_path, FACTS, {"start": {**whole["start"], "command": "another"}})
+    read = results.read(path)
+    assert path.name == "some-cpu-r-9000-2-cores.json"
+    assert read["sections"]["start"]["command"] == "another"
+    assert read["sections"]["steps"]["found"] == json.loads(json.dumps(whole["steps"]["found"]))
+    assert read["machine"] == {name: FACTS[name] for name in ("processor", "cores", "memory_gb", "system", "device")}
+
+
+def test_floats_are_kept_to_six_digits() -> None:
+    assert results.rounded({"a": [1234.56789, 7, "x"], "b": 0.123456789}) == {"a": [1234.57, 7, "x"], "b": 0.123457}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 0}'])
+def test_a_damaged_file_is_told_in_one_line(content: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text(content)
+    with pytest.raises(InputError, match=r"bad\.json"):
+        results.read(tmp_path / "bad.json")
+
+
+def test_tables_and_plot_are_made_between_the_marks_again_and_again(tmp_path: Path) -> None:
+    path = results.add(tmp_path, FACTS, sections())
+    readme = tmp_path / "README.md"
+    readme.write_text("\n".join(["before", tables.MARKS[0], "stale figures", tables.MARKS[1], "after"]))
+    tables.write(tmp_path, readme)
+    first = readme.read_text()
+    tables.write(tmp_path, readme)
+    assert readme.read_text() == first
+    assert first.startswith("before\n")
+    assert first.endswith("\nafter")
+    assert "stale figures" not in first
+    assert "## some-cpu-r-9000-2-cores" in first
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_of_the_benchmark_has_the_marks_and_every_peer() -> None:
+    page = tables.README.read_text()
+    assert all(mark in page for mark in tables.MARKS)
+    text = " ".join(page.split())
+    assert all(entry.title in text for entry in PEERS.values())
