@@ -38,11 +38,14 @@ def step_flops(config: Config, image_shape: Sequence[int] = IMAGE_SHAPE) -> int:
     # needs its input's only where the gradient goes on, to the other player or into a penalty.
     back_gen = forward_gen + products(gen[1:])
     back_disc = forward_disc + products(disc[1:])
-    # A penalty goes back through D to the images, and its gradient by D's kernels takes two products for each of those;
-    # the one output unit needs none. The mixtures of the Wasserstein penalty need a forward pass of their own.
+    # Under a penalty D goes back to the images and forward once more, and loss and penalty share the products of the
+    # kernels' gradients (`jaxgan/gan/gradients.py`); the one output unit needs few of these. The mixtures of the
+    # Wasserstein penalty are a batch of their own.
     hidden = products(disc[:-1])
-    penalties = 3 * hidden * ((objective.r1 > 0) + (objective.r2 > 0)) + 4 * hidden * (objective.gradient_penalty > 0)
-    disc_update = 2 * (forward_disc + back_disc) + penalties
+    sides = [
+        2 * forward_disc + 2 * hidden if weight else forward_disc + back_disc for weight in (objective.r1, objective.r2)
+    ]
+    disc_update = sum(sides) + 4 * hidden * (objective.gradient_penalty > 0)
     gen_update = forward_gen + forward_disc + forward_disc + back_gen
     if not objective.has_halves:
         gen_update += forward_disc  # G's loss compares with real images, judged by the new D.
