@@ -4,44 +4,55 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int32, Key
 
 from jaxgan.config import Config
 from jaxgan.gan.batches import from_unit
 
 
-def augment(
-    config: Config, key: Key[Array, ""], images: Float[Array, "batch h w c"], probability: Float[Array, ""]
-) -> Float[Array, "batch h w c"]:
-    """Moves some of the images by up to `config.augment.shift` pixels each way; black fills the gap.
-
-    Real and fake images are moved alike and most of the time not by much, so G is not asked to move its own: the
-    distribution of what D sees determines that of the images, and gradients reach G through the move.
+def draw_offsets(
+    config: Config, key: Key[Array, ""], n: int, probability: Float[Array, ""]
+) -> Int32[Array, "n 2"] | None:
+    """How far each of n images is moved down and right, in pixels; None without `augment.shift`.
 
     Args:
-        config: What the run is; without `augment.shift` the images stay as they are.
-        key: Decides which images are moved, and how far.
-        images: In the range of the generator's output.
+        config: What the run is; an image that is moved is moved by at most `augment.shift` each way, uniformly.
+        key: Decides all of it.
+        n: How many images.
         probability: The share of images that are moved, in (0, 1].
+    """
+    most = config.augment.shift
+    if not most:
+        return None
+    which_key, far_key = jax.random.split(key)
+    moved = jax.random.bernoulli(which_key, probability, (n, 1))
+    return jnp.where(moved, jax.random.randint(far_key, (n, 2), -most, most + 1), 0)
+
+
+def move(
+    config: Config, images: Float[Array, "batch h w c"], offsets: Int32[Array, "batch 2"] | None
+) -> Float[Array, "batch h w c"]:
+    """Images moved by `draw_offsets`, with black in the gaps; None moves nothing.
+
+    Real and fake images are moved alike, and many are not moved, so G is not asked to move its own: what D sees
+    determines the distribution of the images. Gradients reach G through the move.
 
     References:
         Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", section 2.
         Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training", section 3.2.
     """
-    most = config.augment.shift
-    if not most:
+    if offsets is None:
         return images
-    which_key, far_key = jax.random.split(key)
-    moved = jax.random.bernoulli(which_key, probability, (images.shape[0], 1))
-    offsets = jnp.where(moved, jax.random.randint(far_key, (images.shape[0], 2), -most, most + 1), 0)
     black = from_unit(config, jnp.zeros((), images.dtype))
     images = images - black
     for axis in (1, 2):
-        images = _moved(images, offsets[:, axis - 1], most, axis)
+        images = _moved(images, offsets[:, axis - 1], config.augment.shift, axis)
     return images + black
 
 
-def _moved(images: Float[Array, "batch h w c"], offsets: Array, most: int, axis: int) -> Float[Array, "batch h w c"]:
+def _moved(
+    images: Float[Array, "batch h w c"], offsets: Int32[Array, " batch"], most: int, axis: int
+) -> Float[Array, "batch h w c"]:
     """Each image moved along an axis by its own offset, zeros behind it.
 
     Written as a sum of copies of the whole batch, all but one of them times zero: its gradient is such a sum as well,

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int32, Key, PyTree
 
 from jaxgan.config import Config
-from jaxgan.gan.augment import augment
+from jaxgan.gan.augment import draw_offsets, move
 from jaxgan.gan.batches import Batch
 from jaxgan.gan.compiled import compiled
 from jaxgan.gan.gradients import judge_with_gradients
@@ -22,9 +22,10 @@ from jaxgan.gan.state import STEP, AdamHyper, Hyper, TrainState, adam
 Metrics = dict[str, Float[Array, ""]]
 Logits = Float[Array, " batch"]
 Images = Float[Array, "batch h w c"]
+Offsets = Int32[Array, "batch 2"] | None
 
 # Folded into a step's key: what each of its random numbers is for.
-SHARED_LATENTS, DISC_LATENTS, GEN_LATENTS, MIXTURE, AUGMENT_REAL, AUGMENT_FAKE, AUGMENT_GEN = range(7)
+SHARED_LATENTS, DISC_LATENTS, GEN_LATENTS, MIXTURE, MOVE_REAL, MOVE_FAKE, MOVE_GEN = range(7)
 
 FINAL_RATE = 0.03
 """The share of the learning rate that is left after `decay_steps`."""
@@ -54,8 +55,8 @@ def discriminator_update(
         raise ValueError(f"the batch has {batch.images.shape[0]} images; the config wants {config.real_batch_size}")
     latents = sample_latents(config, _latents_key(config, key, DISC_LATENTS), config.real_batch_size)
     fake, _ = synthesize(config, state.params.gen, state.batch_stats.gen, latents, training=False)
-    real = _augmented(config, state, key, AUGMENT_REAL, batch.images)
-    fake = _augmented(config, state, key, AUGMENT_FAKE, fake)
+    real = move(config, batch.images, _offsets(config, state, key, MOVE_REAL, config.real_batch_size))
+    fake = move(config, fake, _offsets(config, state, key, MOVE_FAKE, config.real_batch_size))
     if config.objective.updates == "halves":
         return _update_on_halves(config, state, real, fake)
     return _update_jointly(config, state, real, fake, jax.random.fold_in(key, MIXTURE))
@@ -134,14 +135,15 @@ def generator_update(
         The state after the update, and G's metrics before it.
     """
     latents = sample_latents(config, _latents_key(config, key, GEN_LATENTS), config.batch_size)
-    real = _augmented(config, state, key, AUGMENT_REAL, batch.images)
+    real = move(config, batch.images, _offsets(config, state, key, MOVE_REAL, config.real_batch_size))
+    offsets = _offsets(config, state, key, MOVE_GEN, config.batch_size)
 
     def discriminate(images: Images) -> Logits:
         return judge(config, state.params.disc, state.batch_stats.disc, images, training=True)[0]
 
     def loss(params: PyTree) -> tuple[Float[Array, ""], PyTree]:
         fake, stats = synthesize(config, params, state.batch_stats.gen, latents, training=True)
-        fake_logits = discriminate(_augmented(config, state, key, AUGMENT_GEN, fake))
+        fake_logits = discriminate(move(config, fake, offsets))
         # Where D's loss has halves, G's reads no real logits.
         real_logits = fake_logits if config.objective.has_halves else discriminate(real)
         return _losses(config, state.hyper, real_logits, fake_logits).gen.mean(), stats
@@ -185,8 +187,8 @@ def _latents_key(config: Config, key: Key[Array, ""], purpose: int) -> Key[Array
     return jax.random.fold_in(key, SHARED_LATENTS if config.latent.shared else purpose)
 
 
-def _augmented(config: Config, state: TrainState, key: Key[Array, ""], purpose: int, images: Images) -> Images:
-    return augment(config, jax.random.fold_in(key, purpose), images, state.hyper.augment_probability)
+def _offsets(config: Config, state: TrainState, key: Key[Array, ""], purpose: int, n: int) -> Offsets:
+    return draw_offsets(config, jax.random.fold_in(key, purpose), n, state.hyper.augment_probability)
 
 
 def _losses(config: Config, hyper: Hyper, real_logits: Logits, fake_logits: Logits) -> Losses:

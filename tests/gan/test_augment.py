@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 from small_runs import tiny
 
-from jaxgan.gan.augment import augment
+from jaxgan.config import Config
+from jaxgan.gan.augment import draw_offsets, move
 
 SHIFT = 2
+
+
+def augment(config: Config, key: jax.Array, images: jax.Array, probability: float) -> jax.Array:
+    return move(config, images, draw_offsets(config, key, images.shape[0], jnp.float32(probability)))
 
 
 def moves(before: np.ndarray, after: np.ndarray, black: float) -> tuple[int, int]:
@@ -31,7 +36,7 @@ def test_images_are_moved_evenly_with_the_probability_asked_for(output: str, low
     # Multiples of 1/256, so that taking black off and on again is exact.
     images = np.random.default_rng(0).integers(1, 256, (5000, 5, 6, 2)).astype(np.float32) / 256 * (1 - low) + low
     probability = 0.6
-    moved = np.asarray(augment(config, jax.random.key(1), jnp.asarray(images), jnp.float32(probability)))
+    moved = np.asarray(augment(config, jax.random.key(1), jnp.asarray(images), probability))
     assert moved.dtype == np.float32
     counts = np.zeros((2 * SHIFT + 1, 2 * SHIFT + 1))
     for before, after in zip(images, moved, strict=True):
@@ -45,13 +50,13 @@ def test_images_are_moved_evenly_with_the_probability_asked_for(output: str, low
 
 def test_without_a_shift_the_images_stay_as_they_are() -> None:
     images = jnp.ones((3, 4, 4, 1))
-    assert augment(tiny(), jax.random.key(0), images, jnp.float32(1.0)) is images
+    assert augment(tiny(), jax.random.key(0), images, 1.0) is images
 
 
 def test_gradients_flow_back_to_the_pixels_that_were_moved() -> None:
     config = tiny(augment__shift=SHIFT, gen__output="sigmoid")
     images, pulls = np.random.default_rng(0).random((2, 8, 5, 5, 1)).astype(np.float32)
-    moved, back = jax.vjp(lambda x: augment(config, jax.random.key(2), x, jnp.float32(1.0)), jnp.asarray(images))
+    moved, back = jax.vjp(lambda x: augment(config, jax.random.key(2), x, 1.0), jnp.asarray(images))
     (gradient,) = back(jnp.asarray(pulls))
     offsets = [moves(before, after, 0.0) for before, after in zip(images, np.asarray(moved), strict=True)]
     assert len(set(offsets)) > 3
