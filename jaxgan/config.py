@@ -186,7 +186,7 @@ class Config:
     decay_start: int = 0
     """Steps before that cosine begins."""
     average_decay: float = 0.999
-    """Decay of the exponential moving average of the generator that samples are drawn from; 0 keeps none."""
+    """Decay of the generator's moving average that samples are drawn from, less in the first steps; 0 keeps none."""
     keep: int = 3
     """Newest checkpoints to keep."""
     eval_every: int = 0

@@ -149,14 +149,18 @@ def test_presets_are_the_five_systems_field_by_field(preset: str) -> None:
 def test_modern_is_the_default_and_averages_a_relativistic_generator_with_both_penalties() -> None:
     assert DEFAULT_PRESET == "modern"
     fields = dict(leaves(PRESETS["modern"]))
-    expected = adam(1.5e-3, 0.0, 0.99, 1e-8) | {
+    expected = adam(7e-4, 0.0, 0.99, 1e-8) | {
         "num_steps": 12_000,
-        "decay_steps": 12_000,
+        "decay_start": 9000,
+        "decay_steps": 3000,
         "batch_size": 128,
-        "average_decay": 0.999,
-        "gen.widths": (512, 512),
-        "disc.widths": (512, 512),
-        "gen.output": "tanh",
+        "average_decay": 0.9995,
+        "gen.widths": (512, 512, 512),
+        "gen.residual": True,
+        "disc.widths": (512, 512, 512),
+        "disc.residual": True,
+        "gen.output": "clipped_tanh",
+        "latent.shared": True,
         "latent.prior": "normal",
         "objective.name": "relativistic",
         "objective.r1": 1.0,

@@ -155,7 +155,7 @@ def generator_update(
     )
     average = state.average
     if average is not None:
-        average = optax.incremental_update(params, average, 1.0 - hyper.average_decay)
+        average = optax.incremental_update(params, average, 1.0 - _average_decay(hyper, state.step))
     state = state._replace(
         params=state.params._replace(gen=params),
         opt_state=state.opt_state._replace(gen=opt_state),
@@ -216,6 +216,15 @@ def _adam_step(
         directions, opt_state = adam(optimizer).update(gradients, opt_state)
     rate = optimizer.learning_rate * _decay(hyper, step)
     return optax.apply_updates(params, jax.tree.map(lambda direction: -rate * direction, directions)), opt_state
+
+
+def _average_decay(hyper: Hyper, step: Int32[Array, ""]) -> Float[Array, ""]:
+    """The decay of G's average at a step: smaller at first, so that the average forgets where G began.
+
+    As `num_updates` of TensorFlow's `ExponentialMovingAverage` has it: at most (1 + s) / (10 + s) at step s.
+    """
+    s = step.astype(hyper.average_decay.dtype)
+    return jnp.minimum(hyper.average_decay, (1.0 + s) / (10.0 + s))
 
 
 def _decay(hyper: Hyper, step: Int32[Array, ""]) -> Float[Array, ""]:

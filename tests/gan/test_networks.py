@@ -40,8 +40,8 @@ def random_like(tree: Any, seed: int) -> Any:
         ("deep-batchnorm", 1_489_936, 533_505, 3_584),
         ("logged", 114_064, 100_609, 0),
         ("gaussian-leaky", 114_064, 100_609, 0),
-        # 100 x 512 + 512, 512 x 512 + 512, 512 x 784 + 784; and 784 x 512 + 512, 512 x 512 + 512, 512 without a bias.
-        ("modern", 716_560, 665_088, 0),
+        # 100 x 512 + 512, twice 512 x 512 + 512, 512 x 784 + 784; and 784 x 512 + 512, twice 512 x 512 + 512, 512.
+        ("modern", 979_216, 927_744, 0),
     ],
 )
 def test_presets_have_the_published_numbers_of_parameters(preset: str, gen: int, disc: int, moving: int) -> None:
@@ -95,7 +95,7 @@ def kernels(state: TrainState) -> dict[str, np.ndarray]:
     return {path: leaf.reshape(leaf.shape[0], -1) for path, leaf in found.items()}
 
 
-@pytest.mark.parametrize(("preset", "layers"), [("vanilla", 4), ("logged", 4), ("deep-batchnorm", 7), ("modern", 6)])
+@pytest.mark.parametrize(("preset", "layers"), [("vanilla", 4), ("logged", 4), ("deep-batchnorm", 7), ("modern", 8)])
 def test_initial_kernels_have_the_moments_of_their_distribution(
     preset: str, layers: int, fresh: Callable[[str], TrainState]
 ) -> None:
@@ -143,7 +143,7 @@ def test_biases_start_at_zero_and_batch_norm_at_the_identity(fresh: Callable[[st
 
 def test_the_players_and_the_layers_start_apart(fresh: Callable[[str], TrainState]) -> None:
     firsts = {round(float(kernel.flat[0] / kernel.std()), 4) for kernel in kernels(fresh("modern")).values()}
-    assert len(firsts) == 6
+    assert len(firsts) == 8
 
 
 # Forward passes, against NumPy.
