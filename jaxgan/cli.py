@@ -6,9 +6,11 @@ import contextlib
 import errno
 import io
 import os
+import platform
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import tyro
@@ -16,6 +18,9 @@ import tyro
 from jaxgan.config import InputError
 
 T = TypeVar("T")
+
+PROGRAMS_BYTES = 512 * 2**20
+"""Compiled programs that are kept at most; the ones that were not used for longest go first."""
 
 _BOX = "╭╮╰╯│─"
 
@@ -67,15 +72,41 @@ def _one_line(box: str) -> str:
     return message
 
 
-def check_device() -> None:
-    """Raises InputError where JAX has no device, as when JAX_PLATFORMS names one that is not there."""
+def start_jax() -> None:
+    """Lets JAX keep its compiled programs for later processes, and looks whether it has a device.
+
+    Raises:
+        InputError: JAX has no device, as when JAX_PLATFORMS names one that is not there.
+    """
     import jax
 
+    if not jax.config.jax_compilation_cache_dir and (folder := _programs_folder()):  # Else the user has chosen one.
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        # With a limit JAX locks the folder, so that several processes can use it at once.
+        jax.config.update("jax_compilation_cache_max_size", PROGRAMS_BYTES)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # Which of them depends on the name.
         wanted = os.environ.get("JAX_PLATFORMS", "")
         raise InputError(f"JAX_PLATFORMS={wanted} names no device that is here: unset it, or set it to cpu") from error
+
+
+def _programs_folder() -> Path | None:
+    """A folder of this user and machine for compiled programs; None where it cannot be had or others may write to it.
+
+    What is read from it is run, so nobody else may put anything there.
+    """
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = home / "jaxgan" / "programs" / (platform.node() or "here")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.stat()
+    except OSError:
+        return None
+    private = about.st_uid == os.getuid() and not about.st_mode & 0o077
+    return folder if private and os.access(folder, os.W_OK) else None
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:

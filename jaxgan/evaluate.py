@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     from jaxgan.sample import Step, load_state, wanted_step
 
     record = directory.read_record(wanted.run)
-    cli.check_device()
+    cli.start_jax()
     if not (there := checkpoint_steps(wanted.run)):
         raise InputError(f"{wanted.run} has no checkpoint yet")
     steps: Sequence[Step] = there if wanted.every_checkpoint else [wanted_step(wanted.checkpoint)]

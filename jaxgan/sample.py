@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     wanted = cli.parse(Arguments, arguments, usage="sample", description="Draws images from a trained generator.")
     _check(wanted)
 
-    cli.check_device()
+    cli.start_jax()
     record, state = load_generator(wanted.run, wanted.checkpoint)
     images = draw(record, state, wanted)
     write(images, wanted.out)

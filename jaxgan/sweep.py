@@ -88,7 +88,7 @@ def _sweep_anew(preset: str, wanted: Arguments, grid: members.Grid) -> int:
     run = wanted.run_dir or directory.free_directory(RUNS / f"{preset}-sweep")
     sweeps.check_new_sweep(run)
     use_cores(len(configs))
-    cli.check_device()
+    cli.start_jax()
     data = absolute(resolve(configs[0].data, Terminal().warn))
     configs = [replace(config, data=replace(data, order=config.data.order)) for config in configs]
     # Where the largest batch has enough images, all have.
@@ -134,7 +134,7 @@ def _resume(preset: str | None, wanted: Arguments, grid: members.Grid) -> int:
         raise InputError(f"{run} is a sweep of the preset {record.preset}, not of {preset}")
     _check_same(run, record, wanted, grid)
     use_cores(len(record.members))
-    cli.check_device()
+    cli.start_jax()
     with directory.owned(run):
         return _sweep(record, run, wanted)
 

@@ -96,7 +96,7 @@ def _train_anew(preset: str, arguments: Sequence[str]) -> int:
     terminal = Terminal()
     run = wanted.where.run_dir or directory.free_directory(RUNS / f"{preset}-{wanted.config.seed}")
     directory.check_new(run)
-    cli.check_device()
+    cli.start_jax()
     config = replace(wanted.config, data=absolute(resolve(wanted.config.data, terminal.warn)))
     dataset = load_dataset(config, "train")
     _, height, width, channels = dataset.images.shape
@@ -126,7 +126,7 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
     typed = _parse(stored.config, arguments).config
     record = replace(stored, config=replace(typed, data=absolute(typed.data)))
     check_resumable(stored.config, record.config)
-    cli.check_device()
+    cli.start_jax()
     with directory.owned(run):
         dataset = load_dataset(record.config, "train")
         if fingerprint(record.config.data) != stored.dataset.fingerprint:

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
+
+# Tests and the commands that they start compile the same small programs again and again: they share a cache of this
+# test session's own, which pytest's processes hand on. With a limit JAX locks it.
+if "JAXGAN_TEST_PROGRAMS" not in os.environ:
+    programs = tempfile.mkdtemp(prefix="jaxgan-tests-")
+    atexit.register(shutil.rmtree, programs, ignore_errors=True)
+    os.environ |= {
+        "JAXGAN_TEST_PROGRAMS": programs,
+        "JAX_COMPILATION_CACHE_DIR": programs,
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**30),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 # The hook rewrites modules as they are imported, so it comes before the first import of jaxgan.
 # An int stands where a float is annotated, as PEP 484 has it.

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -52,16 +49,10 @@ def prepare_small_data(root: Path, seed: int = 0) -> Path:
     return root
 
 
-# Most commands below compile the same small program; a cache of this test session's own saves a third of its time.
-_CACHE = tempfile.mkdtemp(prefix="jaxgan-tests-")
-atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
-
-
 def environment(**changes: str) -> dict[str, str]:
     """This process's environment with changes, and no way to the network."""
     offline = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
-    cache = {"JAX_COMPILATION_CACHE_DIR": _CACHE, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    return {**os.environ, **offline, **cache, "COLUMNS": "100", **changes}
+    return {**os.environ, **offline, "COLUMNS": "100", **changes}
 
 
 def command(door: str, *arguments: object) -> list[str]:
