@@ -25,17 +25,32 @@ PROGRAMS_BYTES = 512 * 2**20
 _BOX = "╭╮╰╯│─"
 
 
-def parse(kind: type[T], arguments: Sequence[str], *, usage: str, description: str, default: T | None = None) -> T:
+def parse(
+    kind: type[T],
+    arguments: Sequence[str],
+    *,
+    usage: str,
+    description: str,
+    default: T | None = None,
+    program: str = "python -m jaxgan",
+) -> T:
     """Reads arguments into a dataclass whose fields are the flags, or prints `--help` and exits.
+
+    Args:
+        kind: The dataclass.
+        arguments: The words of the command line.
+        usage: The door, and what may stand between it and the flags, such as `train [PRESET]`.
+        description: What `--help` says first.
+        default: The values of fields that no flag sets, where they are not the dataclass's own.
+        program: What stands before the door and a dot.
 
     Raises:
         InputError: An argument is unknown, missing or of the wrong type.
     """
-    program = f"python -m jaxgan.{usage}"
-    with _one_line_errors(f"python -m jaxgan.{usage.split(maxsplit=1)[0]} --help"):
+    with _one_line_errors(f"{program}.{usage.split(maxsplit=1)[0]} --help"):
         if default is None:
-            return tyro.cli(kind, prog=program, description=description, args=arguments)
-        return tyro.cli(kind, prog=program, description=description, args=arguments, default=default)
+            return tyro.cli(kind, prog=f"{program}.{usage}", description=description, args=arguments)
+        return tyro.cli(kind, prog=f"{program}.{usage}", description=description, args=arguments, default=default)
 
 
 def parse_some(kind: type[T], arguments: Sequence[str], *, usage: str) -> T:

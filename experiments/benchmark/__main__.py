@@ -67,9 +67,8 @@ class Arguments:
 
 def main(arguments: Sequence[str]) -> int:
     """Answers the questions in turn; returns the exit code."""
-    # `cli.parse` names its commands `python -m jaxgan.`; this is not one of those.
-    with cli._one_line_errors(f"{COMMAND} --help"):
-        wanted = tyro.cli(Arguments, prog=COMMAND, description=__doc__, args=arguments)
+    program, _, door = COMMAND.rpartition(".")
+    wanted = cli.parse(Arguments, arguments, usage=door, description=__doc__ or "", program=program)
     settings = _settings(wanted)
     folder = wanted.results or (None if wanted.quick else results.FOLDER)
     if "tables" in wanted.questions:

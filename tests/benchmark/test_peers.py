@@ -18,8 +18,10 @@ KINDS = ("leaky-tanh", "deep-batchnorm", "modern")
 
 
 def small(preset: str) -> Config:
-    """A preset with small layers that learns fast."""
+    """A preset with small layers that learns fast, and whose learning rate falls, if at all, within its few steps."""
     config = PRESETS[preset]
+    if config.decay_steps:
+        config = replace(config, decay_start=STEPS // 6, decay_steps=STEPS // 3)
     gen, disc = (replace(player, widths=(24,) * min(2, len(player.widths))) for player in (config.gen, config.disc))
     return replace(config, batch_size=32, gen=gen, disc=disc)  # pyright: ignore[reportArgumentType]
 

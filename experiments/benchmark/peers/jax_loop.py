@@ -22,6 +22,11 @@ INITIALIZERS = {
     "glorot_uniform": nn.initializers.glorot_uniform(),
     "he_normal": nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
 }
+OUTPUTS = {
+    "sigmoid": nn.sigmoid,
+    "tanh": jnp.tanh,
+    "clipped_tanh": lambda x: jnp.clip(1.1 * jnp.tanh(x), -1.0, 1.0),
+}
 FINAL_RATE = 0.03
 
 
@@ -37,16 +42,18 @@ class Layers(nn.Module):
         """[batch, inputs] -> [batch, outputs], before any output activation."""
         slope = 0.0 if self.config.activation == "relu" else self.config.negative_slope
         init = INITIALIZERS[self.config.initializer]
-        for width in self.config.widths:
-            x = nn.leaky_relu(nn.Dense(width, kernel_init=init)(x), slope)
+        for i, width in enumerate(self.config.widths):
+            y = nn.leaky_relu(nn.Dense(width, kernel_init=init)(x), slope)
             if self.config.batch_norm:
-                x = nn.BatchNorm(use_running_average=not training, momentum=0.8, epsilon=1e-3)(x)
+                y = nn.BatchNorm(use_running_average=not training, momentum=0.8, epsilon=1e-3)(y)
+            x = x + y if self.config.residual and i > 0 and x.shape == y.shape else y
         return nn.Dense(self.outputs, use_bias=self.output_bias, kernel_init=init)(x)
 
 
 class State(NamedTuple):
     """A training."""
 
+    step: jax.Array
     key: jax.Array
     gen: Any
     stats: Any
@@ -77,6 +84,7 @@ class JaxLoop:
         disc = self.disc.init(disc_key, jnp.zeros((1, self.images.shape[1])))
         average = jax.tree.map(jnp.copy, gen["params"]) if self.config.average_decay else None
         self.state = State(
+            step=jnp.int32(0),
             key=key,
             gen=gen["params"],
             stats=gen.get("batch_stats", {}),
@@ -101,9 +109,10 @@ class JaxLoop:
     def _step(self, state: State, images: jax.Array) -> tuple[State, tuple[jax.Array, jax.Array]]:
         key, disc_key, gen_key = jax.random.split(state.key, 3)
         real = images.astype(jnp.float32) / 255.0
-        if self.config.gen.output == "tanh":
+        if self.config.gen.output != "sigmoid":
             real = real * 2.0 - 1.0
         latents = self._latents(gen_key, self.config.batch_size)
+        # Shared latents make the same fakes twice in one program, where XLA draws them once.
         own = latents if self.config.latent.shared else self._latents(disc_key, self.config.real_batch_size)
         fake = self._draw(state.gen, state.stats, own, training=False)[0]
         disc, disc_adam, disc_loss = self._update_disc(state.disc, state.disc_adam, real, fake)
@@ -120,8 +129,9 @@ class JaxLoop:
         gen = optax.apply_updates(state.gen, updates)
         average = state.average
         if average is not None:
-            average = optax.incremental_update(gen, average, 1.0 - self.config.average_decay)
-        return State(key, gen, stats, disc, gen_adam, disc_adam, average), (disc_loss, gen_loss)
+            decay = jnp.minimum(self.config.average_decay, (1.0 + state.step) / (10.0 + state.step))
+            average = optax.incremental_update(gen, average, 1.0 - decay)
+        return State(state.step + 1, key, gen, stats, disc, gen_adam, disc_adam, average), (disc_loss, gen_loss)
 
     def _update_disc(self, params: Any, adam: Any, real: jax.Array, fake: jax.Array) -> tuple[Any, Any, jax.Array]:
         def descend(loss: Any, params: Any, adam: Any) -> tuple[Any, Any, jax.Array]:
@@ -163,8 +173,7 @@ class JaxLoop:
     def _draw(self, params: Any, stats: Any, latents: jax.Array, *, training: bool) -> tuple[jax.Array, Any]:
         variables, mutable = {"params": params, "batch_stats": stats}, ["batch_stats"] if training else []
         images, after = self.gen.apply(variables, latents, training=training, mutable=mutable)
-        activate = jnp.tanh if self.config.gen.output == "tanh" else nn.sigmoid
-        return activate(images), after.get("batch_stats", stats)  # pyright: ignore[reportArgumentType]
+        return OUTPUTS[self.config.gen.output](images), after.get("batch_stats", stats)  # pyright: ignore[reportArgumentType]
 
     def _latents(self, key: jax.Array, n: int) -> jax.Array:
         shape = (n, self.config.latent.size)
@@ -177,7 +186,8 @@ def _adam(config: Config, player: GeneratorConfig | DiscriminatorConfig) -> opta
     adam = player.optimizer
     rate: Any = adam.learning_rate
     if config.decay_steps:
-        rate = optax.cosine_decay_schedule(rate, config.decay_steps, alpha=FINAL_RATE)
+        cosine = optax.cosine_decay_schedule(rate, config.decay_steps, alpha=FINAL_RATE)
+        rate = optax.join_schedules([optax.constant_schedule(rate), cosine], [config.decay_start])
     return optax.adam(rate, b1=adam.b1, b2=adam.b2, eps=adam.epsilon)
 
 

@@ -23,6 +23,11 @@ from experiments.benchmark.peers import LOSSES, EpochOrder
 from jaxgan.config import Config, DiscriminatorConfig, GeneratorConfig
 
 tf1: Any = tf.compat.v1
+OUTPUTS = {
+    "sigmoid": tf1.sigmoid,
+    "tanh": tf1.tanh,
+    "clipped_tanh": lambda x: tf1.clip_by_value(1.1 * tf1.tanh(x), -1.0, 1.0),
+}
 FINAL_RATE = 0.03
 
 
@@ -72,18 +77,19 @@ class Layers:
     def __call__(self, x: Any, *, training: bool = False, updates: list[Any] | None = None) -> Any:
         """[batch, inputs] -> [batch, outputs]; what moves the averages of batch norm goes into `updates`."""
         for i, kernel in enumerate(self.kernels):
-            x = tf1.matmul(x, kernel)
-            x = tf1.nn.bias_add(x, self.biases[i]) if i < len(self.biases) else x
+            y = tf1.matmul(x, kernel)
+            y = tf1.nn.bias_add(y, self.biases[i]) if i < len(self.biases) else y
             if i == len(self.kernels) - 1:
-                return x
-            x = tf1.nn.relu(x) if self.config.activation == "relu" else tf1.nn.leaky_relu(x, self.config.negative_slope)
+                return y
+            y = tf1.nn.relu(y) if self.config.activation == "relu" else tf1.nn.leaky_relu(y, self.config.negative_slope)
             if self.norms:
                 scale, shift, moving_mean, moving_variance = self.norms[i]
-                mean, variance = tf1.nn.moments(x, [0]) if training else (moving_mean, moving_variance)
+                mean, variance = tf1.nn.moments(y, [0]) if training else (moving_mean, moving_variance)
                 if training and updates is not None:
                     updates.append(moving_mean.assign_sub(0.2 * (moving_mean - mean)))
                     updates.append(moving_variance.assign_sub(0.2 * (moving_variance - variance)))
-                x = tf1.nn.batch_normalization(x, mean, variance, shift, scale, 1e-3)
+                y = tf1.nn.batch_normalization(y, mean, variance, shift, scale, 1e-3)
+            x = x + y if self.config.residual and i > 0 and x.shape[1] == y.shape[1] else y
         return x
 
 
@@ -132,14 +138,17 @@ class Graph:
         """D's loss, G's loss and, last, what has to run besides."""
         config = self.config
         real = tf1.cast(images, tf1.float32) / 255.0
-        real = real * 2.0 - 1.0 if config.gen.output == "tanh" else real
+        real = real * 2.0 - 1.0 if config.gen.output != "sigmoid" else real
         latents = self._latents(config.batch_size)
         own = latents if config.latent.shared else self._latents(config.real_batch_size)
-        fake = tf1.stop_gradient(self._draw(own))
-        disc_loss, disc_step = self._update_disc(real, fake)
+        fake = self._draw(own)
+        disc_loss, disc_step = self._update_disc(real, tf1.stop_gradient(fake))
         moves: list[Any] = []
         with tf1.control_dependencies([disc_step]):
-            logits = self.disc(self._draw(latents, training=True, updates=moves))
+            # With shared latents and no batch norm, D's fakes are G's own.
+            if own is not latents or config.gen.batch_norm:
+                fake = self._draw(latents, training=True, updates=moves)
+            logits = self.disc(fake)
             if config.objective.name == "relativistic":
                 logits -= self.disc(real)
             gen_loss = tf1.reduce_mean(tf1.nn.softplus(-logits))
@@ -148,10 +157,10 @@ class Graph:
             gen_step = adam.minimize(gen_loss, var_list=self.gen.parameters, global_step=self.steps)
         self.average = []
         if config.average_decay:
-            self.average = [tf1.Variable(tf1.zeros(p.shape), trainable=False) for p in self.gen.parameters]
             with tf1.control_dependencies([gen_step]):
-                pairs = zip(self.average, self.gen.parameters, strict=True)
-                moves += [a.assign_sub((1.0 - config.average_decay) * (a - p.read_value())) for a, p in pairs]
+                average = tf1.train.ExponentialMovingAverage(config.average_decay, self.steps.read_value() - 1)
+                moves.append(average.apply(self.gen.parameters))
+            self.average = [average.average(p) for p in self.gen.parameters]
         return [disc_loss, gen_loss, tf1.group(gen_step, *moves)]
 
     def _update_disc(self, real: Any, fake: Any) -> tuple[Any, Any]:
@@ -180,8 +189,7 @@ class Graph:
         return loss, adam.minimize(total, var_list=self.disc.parameters)
 
     def _draw(self, latents: Any, *, training: bool = False, updates: list[Any] | None = None) -> Any:
-        activate = tf1.tanh if self.config.gen.output == "tanh" else tf1.sigmoid
-        return activate(self.gen(latents, training=training, updates=updates))
+        return OUTPUTS[self.config.gen.output](self.gen(latents, training=training, updates=updates))
 
     def _latents(self, n: int) -> Any:
         shape = (n, self.config.latent.size)
@@ -194,7 +202,8 @@ def _adam(config: Config, player: GeneratorConfig | DiscriminatorConfig, steps: 
     adam = player.optimizer
     rate: Any = adam.learning_rate
     if config.decay_steps:
-        rate = tf1.train.cosine_decay(rate, steps, config.decay_steps, alpha=FINAL_RATE)
+        done = tf1.maximum(steps - config.decay_start, 0)
+        rate = tf1.train.cosine_decay(rate, done, config.decay_steps, alpha=FINAL_RATE)
     return tf1.train.AdamOptimizer(rate, adam.b1, adam.b2, adam.epsilon)
 
 

@@ -19,7 +19,7 @@ class CompiledGame(TorchGame):
 
     def __init__(self, config: Config, images: np.ndarray, device: str) -> None:
         super().__init__(config, images, device)
-        for name in ("disc_loss", "real_loss", "fake_loss", "gen_loss", "fakes"):
+        for name in ("disc_loss", "real_loss", "fake_loss", "gen_loss", "fooling_loss", "draw", "fakes"):
             setattr(self, name, torch.compile(getattr(self, name), dynamic=False))
 
     def _disc_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """PyTorch as its users run it by default: eager modules, fused Adam, the data set as one tensor on the device.
 
-D judges real and fake images in one pass, and its parameters ask for no gradient while G learns.
+D judges real and fake images in one pass, and its parameters ask for no gradient while G learns. Where both players
+share latents, G draws once for both.
 """
 
 # pyright: reportMissingImports=false, reportMissingModuleSource=false
@@ -22,6 +23,25 @@ from jaxgan.config import Config, DiscriminatorConfig, GeneratorConfig
 FINAL_RATE = 0.03
 
 
+class Residual(nn.Sequential):
+    """Layers that add to their output their input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, units] -> [batch, units]."""
+        return x + super().forward(x)
+
+
+class ClippedTanh(nn.Module):
+    """A tanh that reaches -1 and 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return (1.1 * torch.tanh(x)).clamp(-1.0, 1.0)
+
+
+OUTPUTS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "clipped_tanh": ClippedTanh}
+
+
 class TorchGame:
     """Two players, their optimisers, and a step; what `torch_compile` and `torch_graph` build on."""
 
@@ -32,10 +52,12 @@ class TorchGame:
             torch.set_float32_matmul_precision("high")
         self.images = torch.from_numpy(images.reshape(len(images), -1)).to(device)
         pixels = self.images.shape[1]
-        activation = nn.Tanh() if config.gen.output == "tanh" else nn.Sigmoid()
-        self.gen = nn.Sequential(*_layers(config.gen, config.latent.size, pixels), activation).to(device)
+        output = OUTPUTS[config.gen.output]()
+        self.gen = nn.Sequential(*_layers(config.gen, config.latent.size, pixels), output).to(device)
         bias = not config.objective.sees_differences_only
         self.disc = nn.Sequential(*_layers(config.disc, pixels, 1, output_bias=bias)).to(device)
+        # D's fakes come from G in inference mode, which is another G where there is batch norm.
+        self.draws_once = config.latent.shared and not config.gen.batch_norm
         self.average = [p.detach().clone() for p in self.gen.parameters()] if config.average_decay else []
         self.gen_adam = _adam(self.gen, config.gen, device, capturable=capturable)
         self.disc_adam = _adam(self.disc, config.disc, device, capturable=capturable)
@@ -44,6 +66,8 @@ class TorchGame:
         self.real_loss: Callable[..., Tensor] = lambda real: cross_entropy(self.disc(real), self.labels)
         self.fake_loss: Callable[..., Tensor] = lambda fake: softplus(self.disc(fake)).mean()
         self.gen_loss: Callable[..., Tensor] = self._gen_loss
+        self.fooling_loss: Callable[..., Tensor] = self._fooling_loss
+        self.draw: Callable[[Tensor], Tensor] = self.gen
         self.fakes: Callable[[Tensor], Tensor] = self._fakes
         self.start(0)
 
@@ -61,7 +85,7 @@ class TorchGame:
                 average.copy_(parameter)
         rates = [torch.optim.lr_scheduler.LambdaLR(adam, self._decay) for adam in (self.gen_adam, self.disc_adam)]
         self.rates = rates if self.config.decay_steps else []
-        self.batches = self._batches()
+        self.batches, self.made = self._batches(), 0
 
     def train(self, steps: int, window: int) -> dict[str, float]:
         """The loop."""
@@ -76,19 +100,25 @@ class TorchGame:
     def step(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """One step on images uint8 [batch, pixels]; D's and G's loss."""
         real, latents = self.scale(images), self.latents(self.config.batch_size)
-        fake = self.fakes(latents if self.config.latent.shared else self.latents(self.config.real_batch_size))
-        disc_loss = self._update_disc(real, fake)
-        self.disc.requires_grad_(False)
-        loss = self.gen_loss(latents, real)
-        self.gen_adam.zero_grad()
-        loss.backward()
-        self.gen_adam.step()
-        self.disc.requires_grad_(True)
+        if self.draws_once:
+            fake = self.draw(latents)
+            disc_loss = self._update_disc(real, fake.detach())
+            gen_loss = self._update_gen(lambda: self.fooling_loss(fake, real))
+        else:
+            own = latents if self.config.latent.shared else self.latents(self.config.real_batch_size)
+            disc_loss = self._update_disc(real, self.fakes(own))
+            gen_loss = self._update_gen(lambda: self.gen_loss(latents, real))
+        self.end_step()
+        return disc_loss, gen_loss
+
+    def end_step(self) -> None:
+        """Moves the average, and sets the learning rates of the next step."""
         if self.average:
-            torch._foreach_lerp_(self.average, list(self.gen.parameters()), 1.0 - self.config.average_decay)  # pyright: ignore[reportPrivateImportUsage]
+            decay = min(self.config.average_decay, (1.0 + self.made) / (10.0 + self.made))
+            torch._foreach_lerp_(self.average, list(self.gen.parameters()), 1.0 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        self.made += 1
         for rate in self.rates:
             rate.step()
-        return disc_loss, loss.detach()
 
     def _update_disc(self, real: Tensor, fake: Tensor) -> Tensor:
         if self.config.objective.updates == "halves":
@@ -97,6 +127,15 @@ class TorchGame:
         total, shown = self.disc_loss(real, fake)
         self._descend(total)
         return shown.detach()
+
+    def _update_gen(self, loss_now: Callable[[], Tensor]) -> Tensor:
+        self.disc.requires_grad_(False)
+        loss = loss_now()
+        self.gen_adam.zero_grad()
+        loss.backward()
+        self.gen_adam.step()
+        self.disc.requires_grad_(True)
+        return loss.detach()
 
     def _descend(self, loss: Tensor) -> Tensor:
         self.disc_adam.zero_grad()
@@ -124,7 +163,10 @@ class TorchGame:
         return self.config.objective.r1 * r1 + self.config.objective.r2 * r2
 
     def _gen_loss(self, latents: Tensor, real: Tensor) -> Tensor:
-        logits = self.disc(self.gen(latents))
+        return self._fooling_loss(self.gen(latents), real)
+
+    def _fooling_loss(self, fake: Tensor, real: Tensor) -> Tensor:
+        logits = self.disc(fake)
         if self.config.objective.name == "relativistic":
             with torch.no_grad():
                 real_logits = self.disc(real)
@@ -142,7 +184,7 @@ class TorchGame:
 
     def scale(self, images: Tensor) -> Tensor:
         """Bytes to the range of G's output."""
-        return images.float() / 127.5 - 1.0 if self.config.gen.output == "tanh" else images.float() / 255.0
+        return images.float() / 127.5 - 1.0 if self.config.gen.output != "sigmoid" else images.float() / 255.0
 
     def latents(self, n: int) -> Tensor:
         """N latents from the prior."""
@@ -162,18 +204,23 @@ class TorchGame:
                 yield self.images[indices]
 
     def _decay(self, step: int) -> float:
-        done = min(step / self.config.decay_steps, 1.0) if self.config.decay_steps else 0.0
+        if not self.config.decay_steps:
+            return 1.0
+        done = min(max(step - self.config.decay_start, 0) / self.config.decay_steps, 1.0)
         return FINAL_RATE + (1.0 - FINAL_RATE) * (1.0 + math.cos(math.pi * done)) / 2.0
 
 
 def _layers(
     config: GeneratorConfig | DiscriminatorConfig, inputs: int, outputs: int, *, output_bias: bool = True
 ) -> Iterator[nn.Module]:
-    for width in config.widths:
-        yield nn.Linear(inputs, width)
-        yield nn.ReLU() if config.activation == "relu" else nn.LeakyReLU(config.negative_slope)
+    for i, width in enumerate(config.widths):
+        activation = nn.ReLU() if config.activation == "relu" else nn.LeakyReLU(config.negative_slope)
+        layer = [nn.Linear(inputs, width), activation]
         if config.batch_norm:
-            yield nn.BatchNorm1d(width, eps=1e-3, momentum=0.2)
+            layer.append(nn.BatchNorm1d(width, eps=1e-3, momentum=0.2))
+        if config.residual and i > 0 and inputs == width:
+            layer = [Residual(*layer)]
+        yield from layer
         inputs = width
     yield nn.Linear(inputs, outputs, bias=output_bias)
 

@@ -72,12 +72,21 @@ class GraphGame(TorchGame):
         self._set_rates()
         self.sums.add_(torch.stack(self.step(self.images[indices])))
         self.place.add_(batch)
+
+    def end_step(self) -> None:
+        """As in the eager game, by the steps that the device has counted."""
+        if self.average:
+            decay = ((1.0 + self.done) / (10.0 + self.done)).clamp(max=self.config.average_decay)
+            # `_foreach_lerp_` takes no weight from the device.
+            moves = torch._foreach_sub(list(self.gen.parameters()), self.average)  # pyright: ignore[reportPrivateImportUsage]
+            torch._foreach_mul_(moves, 1.0 - decay)  # pyright: ignore[reportPrivateImportUsage]
+            torch._foreach_add_(self.average, moves)  # pyright: ignore[reportPrivateImportUsage]
         self.done.add_(1.0)
 
     def _set_rates(self) -> None:
         if not self.config.decay_steps:
             return
-        angle = (self.done / self.config.decay_steps).clamp(max=1.0) * math.pi
+        angle = ((self.done - self.config.decay_start) / self.config.decay_steps).clamp(0.0, 1.0) * math.pi
         share = FINAL_RATE + (1.0 - FINAL_RATE) * (1.0 + torch.cos(angle)) / 2.0
         for adam, player in ((self.gen_adam, self.config.gen), (self.disc_adam, self.config.disc)):
             for group in adam.param_groups:
