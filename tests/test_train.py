@@ -123,6 +123,7 @@ def changed(name: str, value: Any) -> Any:
         "data.data_dir": Path("some where"),
         "data.manual_dir": Path("/else/where"),
         "data.order": "replacement",
+        "data.resident": "host",
     }
     if name in special:
         return special[name]
