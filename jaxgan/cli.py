@@ -93,6 +93,7 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
             traceback.print_exc()
         code = 1 if answer is None else answer
         hosts.end(code)
+    hosts.leave()
     sys.exit(code)
 
 
@@ -114,11 +115,7 @@ def _answer(error: BaseException) -> int | None:  # noqa: PLR0911 (a table)
         case RuntimeError() | ValueError() if "RESOURCE_EXHAUSTED" in str(error):  # XLA tells it in words.
             return _complain(_OUT_OF_MEMORY)
         case RuntimeError() if hosts.is_loss(error):
-            _complain(
-                f"another process of this job is lost ({str(error).splitlines()[0]}): "
-                "see what it says, then start all of them again with --resume"
-            )
-            return hosts.LOST
+            return hosts.lose(f"another process of this job is lost ({str(error).splitlines()[0]})")
         case _:
             return None
 

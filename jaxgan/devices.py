@@ -27,18 +27,17 @@ def data_mesh() -> Mesh:
     return jax.make_mesh((jax.device_count(),), (DATA,), axis_types=(AxisType.Auto,))
 
 
-def check_divides(config: Config, mesh: Mesh) -> None:
-    """Raises InputError where the mesh cannot split the config's batches, or its micro-batches, evenly."""
-    devices = mesh.size
-    for size in {config.batch_size, config.real_batch_size}:
-        if size % (devices * config.accumulate):
-            parts = f" in {config.accumulate} micro-batches" if config.accumulate > 1 else ""
-            halves = " (each update of D sees half of it)" if config.real_batch_size != config.batch_size else ""
-            raise InputError(
-                f"--batch-size {config.batch_size}{parts}{halves} cannot be split evenly over {devices} devices: "
-                f"take a multiple of {devices * config.accumulate * config.batch_size // config.real_batch_size}, "
-                "or make fewer devices visible (CUDA_VISIBLE_DEVICES)"
-            )
+def check_divides(config: Config, devices: int) -> None:
+    """Raises InputError where so many devices cannot share the config's batches, or its micro-batches, evenly."""
+    parts = devices * config.accumulate
+    if config.real_batch_size % parts or config.batch_size % parts:
+        split = f" in {config.accumulate} micro-batches" if config.accumulate > 1 else ""
+        halves = ", of which D sees half," if config.objective.updates == "halves" else ""
+        multiple = parts * (2 if config.objective.updates == "halves" else 1)
+        raise InputError(
+            f"--batch-size {config.batch_size}{halves} cannot be split evenly over {devices} devices{split}: "
+            f"take a multiple of {multiple}, or let fewer devices be seen (as with CUDA_VISIBLE_DEVICES)"
+        )
 
 
 def everywhere(mesh: Mesh) -> NamedSharding:

@@ -10,16 +10,22 @@ import contextlib
 import hashlib
 import json
 import os
+import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import tyro
 
 from jaxgan.config import InputError
 
 T = TypeVar("T")
+
+_links: dict[int, socket.socket] = {}  # To the other processes, or to the first.
+_last_word = threading.Lock()
+_GOODBYE = b"."
 
 HEARTBEAT_SECONDS = 30
 """How long a process may be silent before it counts as lost."""
@@ -85,7 +91,12 @@ def join(wanted: Hosts) -> None:
 
     if wanted.coordinator is not None and wanted.num_processes is not None and wanted.process_id is not None:
         # JAX itself aborts the process where others are missing or too many, so they are counted first.
-        meet(wanted.coordinator, wanted.num_processes, wanted.process_id, wanted.start_timeout)
+        _links.update(meet(wanted.coordinator, wanted.num_processes, wanted.process_id, wanted.start_timeout))
+        for i, link in _links.items():
+            threading.Thread(target=_watch, args=(i, link), daemon=True).start()
+        # gRPC would go to it through the proxy that the environment names for the web, and JAX warns of that.
+        os.environ["no_grpc_proxy"] = wanted.coordinator.rpartition(":")[0]  # noqa: SIM112 (its name)
+        os.environ.setdefault("JAX_CHECK_PROXY_ENVS", "0")
     import jax
 
     # It takes SIGTERM, which a run answers with a checkpoint.
@@ -105,6 +116,24 @@ def join(wanted: Hosts) -> None:
                 "name one with --coordinator HOST:PORT --num-processes N --process-id I"
             ) from error
         raise InputError(f"{_CANNOT}: {error}") from error
+
+
+def _watch(i: int, link: socket.socket) -> None:
+    """Ends this process where another one ends without a goodbye."""
+    try:
+        said = link.recv(len(_GOODBYE))
+    except OSError:
+        said = b""
+    if said != _GOODBYE and i in _links:
+        lose(f"process {i} of this job is lost")
+
+
+def lose(what: str) -> NoReturn:
+    """Ends this process at once, with one line, because it cannot go on without another one."""
+    _last_word.acquire()
+    told = f"{' '.join(what.split())}: see what it says, then start all of them again with --resume"
+    print(f"jaxgan: error: {told}", file=sys.stderr, flush=True)
+    os._exit(LOST)
 
 
 def is_first() -> bool:
@@ -178,11 +207,19 @@ def is_loss(error: Exception) -> bool:
 
 
 def leave() -> None:
-    """Leaves the job together with all others, so that each can end in its own time."""
-    if in_job():
-        import jax
+    """Leaves the job together with all others, for which it waits."""
+    if not in_job():
+        return
+    import jax
 
-        jax.distributed.shutdown()
+    links = dict(_links)
+    _links.clear()
+    for link in links.values():
+        with contextlib.suppress(OSError):
+            link.sendall(_GOODBYE)
+    jax.distributed.shutdown()
+    for link in links.values():
+        link.close()
 
 
 def end(code: int) -> None:

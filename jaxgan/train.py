@@ -144,7 +144,7 @@ def _load(config: Config) -> Arrays:
     from jaxgan.data.dataset import load_arrays
 
     with hosts.agreed():
-        devices.check_divides(config, devices.data_mesh())
+        devices.check_divides(config, devices.data_mesh().size)
         return load_arrays(config, "train")
 
 
