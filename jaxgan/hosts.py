@@ -96,9 +96,9 @@ def join(wanted: Hosts) -> None:
             threading.Thread(target=_watch, args=(i, link), daemon=True).start()
         # gRPC would go to it through the proxy that the environment names for the web, and JAX warns of that.
         os.environ["no_grpc_proxy"] = wanted.coordinator.rpartition(":")[0]  # noqa: SIM112 (its name)
-        os.environ.setdefault("JAX_CHECK_PROXY_ENVS", "0")
     import jax
 
+    jax.config.update("jax_check_proxy_envs", wanted.coordinator is None)
     # It takes SIGTERM, which a run answers with a checkpoint.
     jax.config.update("jax_enable_preemption_service", False)
     try:

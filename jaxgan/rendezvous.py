@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import operator
 import socket
 import time
 
@@ -56,9 +57,10 @@ def _receive(host: str, port: int, num_processes: int, deadline: float, seconds:
                 break
             try:
                 guest.settimeout(_PATIENCE)
-                theirs, i = json.loads(_read_line(guest))
-            except (OSError, ValueError, TypeError):
-                continue  # A stranger, or a process that is gone again.
+                theirs, i = map(operator.index, json.loads(_read_line(guest)))
+            except (OSError, ValueError, TypeError):  # A stranger, or a process that is gone again.
+                guest.close()
+                continue
             if theirs != num_processes:
                 verdict = f"process {i} was started with --num-processes {theirs}, process 0 with {num_processes}"
             elif i in guests:
