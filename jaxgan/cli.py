@@ -9,12 +9,14 @@ import os
 import platform
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import tyro
 
+from jaxgan import hosts
 from jaxgan.config import InputError
 
 T = TypeVar("T")
@@ -23,6 +25,7 @@ PROGRAMS_BYTES = 512 * 2**20
 """Compiled programs that are kept at most; the ones that were not used for longest go first."""
 
 _BOX = "╭╮╰╯│─"
+_OUT_OF_MEMORY = "out of memory: take smaller --gen.widths, --disc.widths, --batch-size, --every.grid or --num"
 
 
 def parse(
@@ -95,7 +98,9 @@ def start_jax() -> None:
     """
     import jax
 
-    if not jax.config.jax_compilation_cache_dir and (folder := _programs_folder()):  # Else the user has chosen one.
+    if not jax.config.read("jax_compilation_cache_dir") and (
+        folder := _programs_folder()
+    ):  # Else the user has chosen one.
         jax.config.update("jax_compilation_cache_dir", str(folder))
         # With a limit JAX locks the folder, so that several processes can use it at once.
         jax.config.update("jax_compilation_cache_max_size", PROGRAMS_BYTES)
@@ -128,24 +133,39 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     """Runs a door and exits: 0 done, 2 the input was wrong, 130 interrupted; no traceback for a user's mistake."""
     try:
         code = main(sys.argv[1:])
-    except InputError as error:
-        code = _complain(str(error))
-    except KeyboardInterrupt:
-        code = 128 + signal.SIGINT
-    except BrokenPipeError:
-        # The reader went away, as `head` does; what is still buffered has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 128 + signal.SIGPIPE
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG):
+    except (Exception, KeyboardInterrupt) as error:
+        answer = _answer(error)
+        if answer is None and not hosts.in_job():
             raise
-        code = _complain(f"{error.filename or 'writing'}: {error.strerror}")
-    except (MemoryError, RuntimeError, ValueError) as error:
-        # XLA tells in words that something does not fit into memory.
-        if not (isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)):
-            raise
-        code = _complain("out of memory: take smaller --gen.widths, --disc.widths, --batch-size, --every.grid or --num")
+        if answer is None:
+            traceback.print_exc()
+        code = 1 if answer is None else answer
+        hosts.end(code)
+    hosts.leave()
     sys.exit(code)
+
+
+def _answer(error: BaseException) -> int | None:  # noqa: PLR0911 (a table)
+    """The exit code for an error that a user can do something about, after a line that says what; else None."""
+    match error:
+        case InputError():
+            return _complain(str(error))
+        case KeyboardInterrupt():
+            return 128 + signal.SIGINT
+        case BrokenPipeError():
+            # The reader went away, as `head` does; what is still buffered has nowhere to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EACCES | errno.EROFS | errno.EFBIG):
+            return _complain(f"{error.filename or 'writing'}: {error.strerror}")
+        case MemoryError():
+            return _complain(_OUT_OF_MEMORY)
+        case RuntimeError() | ValueError() if "RESOURCE_EXHAUSTED" in str(error):  # XLA tells it in words.
+            return _complain(_OUT_OF_MEMORY)
+        case RuntimeError() if hosts.is_loss(error):
+            return hosts.lose(f"another process of this job is lost ({str(error).splitlines()[0]})")
+        case _:
+            return None
 
 
 def _complain(message: str) -> int:

@@ -151,6 +151,8 @@ class DataConfig:
     """First images of the training split that are held out as the validation split."""
     order: Literal["epochs", "replacement"] = "epochs"
     """Order of training images: shuffled epochs, or drawn with replacement."""
+    resident: Literal["auto", "device", "host"] = "auto"
+    """Where training images stay: on the device, or on the host where they would take over half of its memory."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,8 @@ class Config:
     """Length of the run; one step is one discriminator and one generator update."""
     batch_size: int = 128
     """Images in a batch."""
+    accumulate: int = 1
+    """Micro-batches, one after the other, that a batch is computed in to save memory; not with batch norm."""
     decay_steps: int = 0
     """Both learning rates follow a cosine to 3 % over this many steps, then stay there; 0 keeps them constant."""
     decay_start: int = 0
@@ -226,6 +230,7 @@ class Config:
         )
         return Config(
             batch_size=self.batch_size,
+            accumulate=self.accumulate,
             average_decay=0.5 if self.average_decay > 0 else 0.0,
             gen=replace(self.gen, optimizer=OptimizerConfig()),
             disc=replace(self.disc, optimizer=OptimizerConfig()),
@@ -252,7 +257,7 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 _AT_LEAST_ZERO = "decay_steps decay_start eval_every data.holdout every.log every.print every.sample every.checkpoint"
-_AT_LEAST_ONE = "num_steps batch_size keep"
+_AT_LEAST_ONE = "num_steps batch_size accumulate keep"
 _WEIGHTS = "objective.r1 objective.r2 objective.gradient_penalty"
 _FRACTIONS = "average_decay gen.negative_slope disc.negative_slope"
 _WIDTH_MAX = 2**16
@@ -297,7 +302,6 @@ def _are_widths(widths: tuple[int, ...]) -> bool:
 
 
 def _check_combinations(config: Config) -> None:
-    objective = config.objective
     if config.eval_every and config.data.holdout < EVAL_IMAGES:
         raise InputError(
             f"--eval-every scores against held-out images: it needs --data.holdout {EVAL_IMAGES} or more, "
@@ -307,6 +311,18 @@ def _check_combinations(config: Config) -> None:
         raise InputError("--decay-start says when learning rates begin to fall: add --decay-steps N")
     if config.keep_best and not config.eval_every:
         raise InputError("--keep-best needs scores to choose by: add --eval-every N")
+    if config.accumulate > 1:
+        if config.gen.batch_norm or config.disc.batch_norm:
+            raise InputError("--accumulate splits a batch, but batch norm takes the statistics of a whole one")
+        if config.real_batch_size % config.accumulate:
+            raise InputError(
+                f"--accumulate {config.accumulate} must divide the {config.real_batch_size} real images of a step"
+            )
+    _check_objective(config)
+
+
+def _check_objective(config: Config) -> None:
+    objective = config.objective
     if objective.real_label != 1 and not objective.is_cross_entropy:
         raise InputError(
             f"--objective.real-label {objective.real_label} smooths the labels of a cross-entropy; "

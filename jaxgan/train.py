@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from jaxgan import cli
-from jaxgan.config import Config, DataConfig, InputError, flag, leaves
+from jaxgan import cli, hosts
+from jaxgan.config import Config, DataConfig, DatasetName, InputError, flag, leaves
+from jaxgan.hosts import Hosts
 from jaxgan.presets import DEFAULT_PRESET, DESCRIPTIONS, PRESETS
 
 if TYPE_CHECKING:
-    from jaxgan.gan.batches import Dataset
+    from jax.sharding import Mesh
+
+    from jaxgan.data.cache import Arrays
     from jaxgan.gan.state import TrainState
     from jaxgan.runs.directory import RunRecord
     from jaxgan.runs.terminal import Terminal
+    from jaxgan.runs.training import Metrics
 
 DIVERGED = 3
 RUNS = Path("runs")
@@ -48,6 +53,7 @@ class Arguments:
     """What the command line says."""
 
     where: Annotated[Where, tyro.conf.arg(name="")]
+    hosts: Annotated[Hosts, tyro.conf.arg(name="")]
     config: Annotated[Config, tyro.conf.arg(name="")]
 
 
@@ -81,70 +87,110 @@ def _parse(config: Config, arguments: Sequence[str]) -> Arguments:
         "Trains a GAN. An optional PRESET comes first (default: modern); every field of it has a flag.\n\n"
         f"presets:\n{table}"
     )
-    default = Arguments(Where(), config)
+    default = Arguments(Where(), Hosts(), config)
     return cli.parse(Arguments, arguments, usage="train [PRESET]", description=description, default=default)
 
 
 def _train_anew(preset: str, arguments: Sequence[str]) -> int:
     wanted = _parse(PRESETS[preset], arguments)
+    terminal = _join(wanted)
 
-    from jaxgan.data.dataset import fingerprint, load_dataset, resolve
+    from jaxgan.data.dataset import fingerprint
     from jaxgan.runs import directory
     from jaxgan.runs.checkpoints import fresh_state
+
+    name, data_name = hosts.from_first(lambda: _choose(preset, wanted, terminal))
+    run = Path(name)
+    config = replace(wanted.config, data=absolute(replace(wanted.config.data, name=data_name)))
+    arrays = _load(config)
+    data = directory.DatasetRecord(data_name, fingerprint(config.data), arrays.images.shape[1:], len(arrays.images))
+    hosts.check_same("data set", data)
+    record = directory.RunRecord(directory.FORMAT, preset, config, data, directory.installed_versions())
+    with contextlib.ExitStack() as ownership:
+
+        def own() -> None:
+            ownership.enter_context(directory.owned(run))
+            directory.check_new(run)
+            directory.write_record(run, record)
+
+        hosts.from_first(own)
+        return _train(record, fresh_state(record), arrays, run, terminal)
+
+
+def _join(wanted: Arguments) -> Terminal:
+    """Joins the other processes of the job, if there are any; only the first of them speaks."""
+    hosts.join(wanted.hosts)
+    cli.start_jax()
+
     from jaxgan.runs.terminal import Terminal
 
-    terminal = Terminal()
+    hosts.check_same("command line", (wanted.where, wanted.config))
+    return Terminal(quiet=not hosts.is_first())
+
+
+def _choose(preset: str, wanted: Arguments, terminal: Terminal) -> tuple[str, DatasetName]:
+    """Where a new run goes, and which data set it trains on."""
+    from jaxgan.data.dataset import resolve
+    from jaxgan.runs import directory
+
     run = wanted.where.run_dir or directory.free_directory(RUNS / f"{preset}-{wanted.config.seed}")
     directory.check_new(run)
-    cli.start_jax()
-    config = replace(wanted.config, data=absolute(resolve(wanted.config.data, terminal.warn)))
-    dataset = load_dataset(config, "train")
-    _, height, width, channels = dataset.images.shape
-    data = directory.DatasetRecord(
-        config.data.name, fingerprint(config.data), (height, width, channels), len(dataset.images)
-    )
-    record = directory.RunRecord(directory.FORMAT, preset, config, data, directory.installed_versions())
-    with directory.owned(run):
-        directory.check_new(run)
-        directory.write_record(run, record)
-        return _train(record, fresh_state(record), dataset, run, terminal)
+    return str(run), resolve(wanted.config.data, terminal.warn).name
+
+
+def _load(config: Config) -> Arrays:
+    """The training images of a run, with batches that the devices can share."""
+    from jaxgan import devices
+    from jaxgan.data.dataset import load_arrays
+
+    with hosts.agreed():
+        devices.check_divides(config, devices.data_mesh().size)
+        return load_arrays(config, "train")
 
 
 def _resume(preset: str | None, arguments: Sequence[str]) -> int:
-    from jaxgan.data.dataset import fingerprint, load_dataset
+    from jaxgan.data.dataset import fingerprint
+    from jaxgan.devices import data_mesh, everywhere
     from jaxgan.runs import directory
     from jaxgan.runs.checkpoints import Checkpoints, fresh_state, state_template
-    from jaxgan.runs.terminal import Terminal
 
-    terminal = Terminal()
     clues = cli.parse_some(Clues, arguments, usage="train")
     run = clues.run_dir or directory.latest_directory(RUNS / f"{preset or DEFAULT_PRESET}-{clues.seed}")
     stored = directory.read_record(run)
     if preset not in (None, stored.preset):
         raise InputError(f"{run} is a run of the preset {stored.preset}, not of {preset}")
     # Parsed over the stored config, so that what differs is what the user typed.
-    typed = _parse(stored.config, arguments).config
-    record = replace(stored, config=replace(typed, data=absolute(typed.data)))
+    wanted = _parse(stored.config, arguments)
+    record = replace(stored, config=replace(wanted.config, data=absolute(wanted.config.data)))
     check_resumable(stored.config, record.config)
-    cli.start_jax()
-    with directory.owned(run):
-        dataset = load_dataset(record.config, "train")
-        if fingerprint(record.config.data) != stored.dataset.fingerprint:
-            raise InputError(
-                f"the data set {stored.dataset.name} has changed since {run} began: its fingerprint differs"
-            )
+    terminal = _join(wanted)
+    with contextlib.ExitStack() as ownership:
+
+        def own() -> None:
+            ownership.enter_context(directory.owned(run))
+
+        hosts.from_first(own)
+        arrays = _load(record.config)
+        with hosts.agreed():
+            if fingerprint(record.config.data) != stored.dataset.fingerprint:
+                raise InputError(
+                    f"the data set {stored.dataset.name} has changed since {run} began: its fingerprint differs"
+                )
         with Checkpoints(run) as checkpoints:
-            state = checkpoints.restore_newest(state_template(record), terminal.warn) or fresh_state(record)
+            template = state_template(record, everywhere(data_mesh()))
+            state = checkpoints.restore_newest(template, terminal.warn) or fresh_state(record)
             step = int(state.step)
             checkpoints.set_aside_after(step)
-        if record.config.num_steps < step:
-            raise InputError(f"--num-steps {record.config.num_steps} is less than the {step} steps that {run} has made")
+        with hosts.agreed():
+            if record.config.num_steps < step:
+                wanted_steps = f"--num-steps {record.config.num_steps}"
+                raise InputError(f"{wanted_steps} is less than the {step} steps that {run} has made")
         if record.config.num_steps == step:
             terminal.say(f"{run} is complete at step {step:,}; extend it with --resume --num-steps M")
             return 0
-        directory.write_record(run, record)
+        hosts.from_first(lambda: directory.write_record(run, record))
         terminal.say(f"resuming at step {step:,}")
-        return _train(record, state, dataset, run, terminal)
+        return _train(record, state, arrays, run, terminal)
 
 
 def absolute(data: DataConfig) -> DataConfig:
@@ -155,7 +201,7 @@ def absolute(data: DataConfig) -> DataConfig:
 
 def check_resumable(stored: Config, typed: Config) -> None:
     """Raises InputError, by field, where a config would change what a stored run computes."""
-    free = {"num_steps", "keep", "eval_every", "keep_best", "data.data_dir", "data.manual_dir"} | {
+    free = {"num_steps", "keep", "eval_every", "keep_best", "data.data_dir", "data.manual_dir", "data.resident"} | {
         f"every.{name}" for name in ("log", "print", "sample", "checkpoint")
     }
     before = dict(leaves(stored))
@@ -164,18 +210,41 @@ def check_resumable(stored: Config, typed: Config) -> None:
             raise InputError(f"{flag(name)} {value} contradicts the run, which has {before[name]}; it cannot change")
 
 
-def _train(record: RunRecord, state: TrainState, dataset: Dataset, run: Path, terminal: Terminal) -> int:
+def _trainer(
+    record: RunRecord, state: TrainState, arrays: Arrays, mesh: Mesh
+) -> Callable[[TrainState, int], tuple[TrainState, Metrics]]:
+    """What makes steps: on images that stay on the devices, or on images served from the host."""
+    from jaxgan import devices
+    from jaxgan.gan.batches import Dataset
+    from jaxgan.gan.program import train_steps
+
+    config = record.config
+    resident = config.data.resident
+    if resident == "host" or (resident == "auto" and not devices.fits(arrays.images.nbytes)):
+        from jaxgan.data.stream import Stream
+
+        key = devices.on_one_device(state.key)
+        return Stream(config, arrays, key, lambda block: devices.split_steps(mesh, block)).train
+    dataset = devices.replicate(mesh, Dataset(images=arrays.images, labels=arrays.labels))  # pyright: ignore[reportArgumentType]
+    return lambda state, num_steps: train_steps(config, state, dataset, num_steps)
+
+
+def _train(record: RunRecord, state: TrainState, arrays: Arrays, run: Path, terminal: Terminal) -> int:
+    from jaxgan.devices import data_mesh, replicate
     from jaxgan.runs.checkpoints import checkpoint_steps
     from jaxgan.runs.journal import summarise
     from jaxgan.runs.training import Diverged, run_training
     from jaxgan.yardsticks import validation_scorer
 
-    evaluate = validation_scorer(record.config) if record.config.eval_every else None
+    evaluate = validation_scorer(record.config) if record.config.eval_every and hosts.is_first() else None
+    mesh = data_mesh()
+    state = replicate(mesh, state)
+    train = _trainer(record, state, arrays, mesh)
     for line in _introduction(record, state, run):
         terminal.say(line)
     try:
-        stopped_by = run_training(record.config, state, dataset, run, terminal, evaluate)
-        written = summarise(run, record.config, record.dataset.image_shape)
+        stopped_by = run_training(record.config, state, train, run, terminal, evaluate)
+        written = summarise(run, record.config, record.dataset.image_shape) if hosts.is_first() else []
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -184,6 +253,8 @@ def _train(record: RunRecord, state: TrainState, dataset: Dataset, run: Path, te
             f"python -m jaxgan.train --run-dir {run} --resume"
         ) from error
     except Diverged as end:
+        if not hosts.is_first():
+            return DIVERGED
         summarise(run, record.config, record.dataset.image_shape)
         good = max(checkpoint_steps(run), default=None)
         left = "no checkpoint was made before" if good is None else f"the last good checkpoint is that of step {good:,}"
@@ -199,17 +270,16 @@ def _train(record: RunRecord, state: TrainState, dataset: Dataset, run: Path, te
 
 
 def _introduction(record: RunRecord, state: TrainState, run: Path) -> list[str]:
-    import jax
-
+    from jaxgan.devices import describe
     from jaxgan.gan.networks import count_parameters
 
-    device, data, config = jax.devices()[0], record.dataset, record.config
+    data, config = record.dataset, record.config
     gen, disc = (count_parameters(params) for params in state.params)
     statistics = count_parameters(state.batch_stats.gen) + count_parameters(state.batch_stats.disc)
     moving = f" (and {statistics:,} moving statistics)" if statistics else ""
     size = "x".join(map(str, data.image_shape[:2]))
     return [
-        f"device    {device.platform} ({device.device_kind}), jax {record.versions['jax']}",
+        f"device    {describe(state)}, jax {record.versions['jax']}",
         f"data      {data.name}, {data.num_images:,} training images of {size}",
         f"preset    {record.preset}, seed {config.seed}: {config.num_steps:,} steps of {config.batch_size} images",
         f"networks  generator {gen:,} parameters{moving}, discriminator {disc:,}",

@@ -23,6 +23,7 @@ RANGES: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = [
     ("seed", (-1, 2**32, True), (0, 2**32 - 1)),
     ("num_steps", (0, -1, 2**31 - 1), (1, 2**31 - 2)),
     ("batch_size", (0, -1, 2**31, True), (1, 1000)),
+    ("accumulate", (0, -1, 2**31, True), (1, 64)),
     ("decay_steps", (-1, 2**31 - 1), (0, 2**31 - 2)),
     ("decay_start", (-1, 2**31 - 1), (0,)),
     ("average_decay", (-1e-9, 1.0, 1.5, *INFINITE), (0.0, 0.5, 1 - 1e-9)),
@@ -156,6 +157,7 @@ def test_flags_are_the_names_of_fields_with_dashes() -> None:
 
 SHAPES: dict[str, Any] = {
     "batch_size": 64,
+    "accumulate": 2,
     "average_decay": 0.0,
     "gen.widths": (512,),
     "gen.activation": "relu",
@@ -202,6 +204,7 @@ NUMBERS: dict[str, Any] = {
     "data.data_dir": Path("there"),
     "data.manual_dir": Path("here"),
     "data.holdout": 300,
+    "data.resident": "host",
     "every.log": 3,
     "every.print": 3,
     "every.sample": 3,

@@ -13,6 +13,7 @@ from jaxgan.presets import DEFAULT_PRESET, DESCRIPTIONS, PRESETS
 COMMON: dict[str, Any] = {
     "seed": 0,
     "batch_size": 128,
+    "accumulate": 1,
     "decay_steps": 0,
     "decay_start": 0,
     "average_decay": 0.0,
@@ -40,6 +41,7 @@ COMMON: dict[str, Any] = {
     "data.manual_dir": None,
     "data.holdout": 5000,
     "data.order": "epochs",
+    "data.resident": "auto",
     "eval_every": 0,
     "keep_best": False,
     "every.print": 1000,

@@ -123,6 +123,7 @@ def changed(name: str, value: Any) -> Any:
         "data.data_dir": Path("some where"),
         "data.manual_dir": Path("/else/where"),
         "data.order": "replacement",
+        "data.resident": "host",
     }
     if name in special:
         return special[name]
@@ -234,6 +235,11 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(
     same_run(finished[0], tmp_path / "again", 100)
     train(data, tmp_path / "other", *CADENCES, "--num-steps", "100", "--seed", "1")
     assert state_digest(finished[0], 100) != state_digest(tmp_path / "other", 100)
+
+
+def test_images_served_from_the_host_give_the_same_bits(finished: tuple[Path, str], data: Path, tmp_path: Path) -> None:
+    train(data, tmp_path / "run", *CADENCES, "--num-steps", "100", "--data.resident", "host")
+    same_run(finished[0], tmp_path / "run", 100)
 
 
 def test_the_training_program_is_compiled_once_in_a_run(data: Path, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     # Peers share a GPU, so JAX must not take all of its memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    cli.check_device()
+    cli.start_jax()
     from experiments.benchmark import machine
 
     facts, command = machine.describe(), _command(wanted)

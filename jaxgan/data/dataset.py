@@ -37,6 +37,12 @@ def load_dataset(config: Config, split: str) -> Dataset:
             missing, damaged or cannot be downloaded or written.
         OSError: The disk is full.
     """
+    arrays = load_arrays(config, split)
+    return Dataset(images=jnp.asarray(arrays.images), labels=jnp.asarray(arrays.labels))
+
+
+def load_arrays(config: Config, split: str) -> cache.Arrays:
+    """What `load_dataset` loads, in the host's memory."""
     if split not in ("train", "validation", "test"):
         raise InputError(f"there is no split {split!r}; choose train, validation or test")
     holdout = config.data.holdout
@@ -52,7 +58,7 @@ def load_dataset(config: Config, split: str) -> Dataset:
         arrays = cache.Arrays(arrays.images[chosen], arrays.labels[chosen])
     if split == "train":
         check_batch_size(config, len(arrays.labels))
-    return _on_device(arrays)
+    return arrays
 
 
 def resolve(data: DataConfig, warn: Callable[[str], None]) -> DataConfig:
@@ -135,10 +141,6 @@ def _prepare(data: DataConfig, limit: float | None) -> dict[str, cache.Arrays]:
         with writable(data_root(data)):
             cache.write(folder, splits)
         return splits
-
-
-def _on_device(arrays: cache.Arrays) -> Dataset:
-    return Dataset(images=jnp.asarray(arrays.images), labels=jnp.asarray(arrays.labels))
 
 
 def _warn(message: str) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Int32, Key, UInt8, UInt32
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, Int32, Key, Shaped, UInt8, UInt32
 
 from jaxgan.config import Config, InputError
 
 ORDER = 1  # Folded into the run's key before the epoch or step: one constant per purpose, see `state.py`.
 FEISTEL_ROUNDS = 8
+DATA = "data"
+"""The mesh axis over which batches are split."""
+
+
+Tree = TypeVar("Tree")
 
 
 class Dataset(NamedTuple):
@@ -19,6 +25,13 @@ class Dataset(NamedTuple):
 
     images: UInt8[Array, "n h w c"]
     labels: Int32[Array, " n"]
+
+
+class Block(NamedTuple):
+    """The bytes of the real images of some steps in a row, as they are served where a data set is not resident."""
+
+    images: UInt8[Array, "steps batch h w c"]
+    labels: Int32[Array, "steps batch"]
 
 
 class Batch(NamedTuple):
@@ -46,7 +59,32 @@ def to_unit(config: Config, images: Float[Array, "*shape"]) -> Float[Array, "*sh
 def draw_batch(config: Config, dataset: Dataset, key: Key[Array, ""], step: Int[Array, ""]) -> Batch:
     """The batch of step `step` (from 0) of the run whose key is `key`."""
     indices = batch_indices(config, key, step, dataset.images.shape[0])
-    return Batch(images=scale(config, dataset.images[indices]), labels=dataset.labels[indices])
+    return make_batch(config, dataset.images[indices], dataset.labels[indices])
+
+
+def make_batch(config: Config, images: UInt8[Array, "batch h w c"], labels: Int32[Array, " batch"]) -> Batch:
+    """Bytes as a batch, split over the devices."""
+    return Batch(images=scale(config, over_devices(images)), labels=over_devices(labels))
+
+
+def over_devices(array: Shaped[Array, " batch *rest"]) -> Shaped[Array, " batch *rest"]:
+    """Splits the first axis over the axis `data` of the mesh that the array is on, if there is one."""
+    mesh = jax.typeof(array).sharding.mesh
+    if DATA not in mesh.axis_names:
+        return array
+    return jax.lax.with_sharding_constraint(array, NamedSharding(mesh, PartitionSpec(DATA)))
+
+
+def whole(tree: Tree) -> Tree:
+    """Puts every leaf that is on a mesh with an axis `data` on each of its devices whole."""
+
+    def gather(leaf: Array) -> Array:
+        mesh = jax.typeof(leaf).sharding.mesh
+        if DATA not in mesh.axis_names:
+            return leaf
+        return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, PartitionSpec()))
+
+    return jax.tree.map(gather, tree)
 
 
 def check_batch_size(config: Config, n: int) -> None:

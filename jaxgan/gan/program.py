@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int32
 
 from jaxgan.config import Config
-from jaxgan.gan.batches import Dataset, check_batch_size, draw_batch
+from jaxgan.gan.batches import Batch, Block, Dataset, check_batch_size, draw_batch, make_batch, whole
 from jaxgan.gan.compiled import Compiled
 from jaxgan.gan.objectives import metric_names
 from jaxgan.gan.state import TrainState
@@ -33,15 +33,39 @@ def train_loop(
         The state after `num_steps` steps, and a row a step of the metrics named by `metric_names`; rows past
         `num_steps` are zero.
     """
+    return _loop(config, state, CAPACITY, num_steps, lambda s: draw_batch(config, dataset, s.key, s.step))
+
+
+@partial(Compiled, donate_argnums=1)
+def block_loop(
+    config: Config, state: TrainState, block: Block, num_steps: Int32[Array, ""]
+) -> tuple[TrainState, Float[Array, "steps names"]]:
+    """`train_loop` on the served images of a block of steps, in which step s has row s % (steps of the block)."""
+    steps = block.images.shape[0]
+
+    def served_batch(state: TrainState) -> Batch:
+        row = state.step % steps
+        return make_batch(config, block.images[row], block.labels[row])
+
+    return _loop(config, state, steps, num_steps, served_batch)
+
+
+def _loop(
+    config: Config,
+    state: TrainState,
+    capacity: int,
+    num_steps: Int32[Array, ""],
+    batch_of: Callable[[TrainState], Batch],
+) -> tuple[TrainState, Float[Array, "capacity names"]]:
     names = metric_names(config)
 
     def body(i: Int32[Array, ""], carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
         state, rows = carry
-        state, metrics = train_step(config, state, draw_batch(config, dataset, state.key, state.step))
+        state, metrics = train_step(config, state, batch_of(state))
         return state, rows.at[i].set(jnp.stack([metrics[name] for name in names]))
 
-    rows = jnp.zeros((CAPACITY, len(names)), jnp.result_type(float))
-    return jax.lax.fori_loop(jnp.int32(0), num_steps, body, (state, rows))
+    rows = jnp.zeros((capacity, len(names)), jnp.result_type(float))
+    return whole(jax.lax.fori_loop(jnp.int32(0), num_steps, body, (state, rows)))
 
 
 def train_steps(
@@ -71,3 +95,21 @@ def train_steps(
         state, rows = train_loop(config, state, dataset, jnp.int32(length))
         pieces.append(np.asarray(rows)[:length])
     return state, dict(zip(metric_names(config), np.concatenate(pieces).T, strict=True))
+
+
+def train_block(
+    config: Config, state: TrainState, block: Block, num_steps: int
+) -> tuple[TrainState, Mapping[str, Float[np.ndarray, " steps"]]]:
+    """`train_steps` on images that are served: up to the end of a block; consumes (donates) `state`.
+
+    Args:
+        config: What the run is.
+        state: State s; it cannot be used afterwards.
+        block: The images of b steps, of which s - s % b is the first.
+        num_steps: Steps to make, from 0 to b - s % b.
+
+    Returns:
+        State s + num_steps, and the metrics of every step by name.
+    """
+    state, rows = block_loop(config, state, block, jnp.int32(num_steps))
+    return state, dict(zip(metric_names(config), np.asarray(rows)[:num_steps].T, strict=True))

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int32, Key, PyTree
 
 from jaxgan.config import Config
 from jaxgan.gan.augment import draw_offsets, move
-from jaxgan.gan.batches import Batch
+from jaxgan.gan.batches import Batch, over_devices
 from jaxgan.gan.compiled import compiled
 from jaxgan.gan.gradients import judge_with_gradients
 from jaxgan.gan.networks import judge, synthesize
@@ -22,6 +22,7 @@ from jaxgan.gan.state import STEP, AdamHyper, Hyper, TrainState, adam
 Metrics = dict[str, Float[Array, ""]]
 Logits = Float[Array, " batch"]
 Images = Float[Array, "batch h w c"]
+Latents = Float[Array, "batch latent"]
 Offsets = Int32[Array, "batch 2"] | None
 
 # Folded into a step's key: what each of its random numbers is for.
@@ -53,19 +54,32 @@ def discriminator_update(
     """
     if batch.images.shape[0] != config.real_batch_size:
         raise ValueError(f"the batch has {batch.images.shape[0]} images; the config wants {config.real_batch_size}")
-    latents = sample_latents(config, _latents_key(config, key, DISC_LATENTS), config.real_batch_size)
-    fake, _ = synthesize(config, state.params.gen, state.batch_stats.gen, latents, training=False)
+    latents = over_devices(sample_latents(config, _latents_key(config, key, DISC_LATENTS), config.real_batch_size))
     real = move(config, batch.images, _offsets(config, state, key, MOVE_REAL, config.real_batch_size))
-    fake = move(config, fake, _offsets(config, state, key, MOVE_FAKE, config.real_batch_size))
+    offsets = _offsets(config, state, key, MOVE_FAKE, config.real_batch_size)
     if config.objective.updates == "halves":
-        return _update_on_halves(config, state, real, fake)
-    return _update_jointly(config, state, real, fake, jax.random.fold_in(key, MIXTURE))
+        fake, _ = synthesize(config, state.params.gen, state.batch_stats.gen, latents, training=False)
+        return _update_on_halves(config, state, real, move(config, fake, offsets))
+    return _update_jointly(config, state, real, latents, offsets, jax.random.fold_in(key, MIXTURE))
 
 
 def _update_jointly(
-    config: Config, state: TrainState, real: Images, fake: Images, mixture_key: Key[Array, ""]
+    config: Config,
+    state: TrainState,
+    real: Images,
+    latents: Latents,
+    offsets: Offsets,
+    mixture_key: Key[Array, ""],
 ) -> tuple[TrainState, Metrics]:
-    def loss(params: PyTree) -> tuple[Float[Array, ""], tuple[Metrics, PyTree]]:
+    shares = None
+    if config.objective.gradient_penalty:
+        shares = over_devices(jax.random.uniform(mixture_key, (real.shape[0], 1, 1, 1), real.dtype))
+
+    def loss(
+        params: PyTree, real: Images, latents: Latents, offsets: Offsets, shares: Images | None
+    ) -> tuple[Float[Array, ""], tuple[Metrics, PyTree]]:
+        fake, _ = synthesize(config, state.params.gen, state.batch_stats.gen, latents, training=False)
+        fake = move(config, fake, offsets)
         stats, penalties = state.batch_stats.disc, {}
         if config.objective.r1:
             real_logits, gradients = judge_with_gradients(config, params, stats, real)
@@ -77,9 +91,8 @@ def _update_jointly(
             penalties["r2"] = r2(gradients).mean()
         else:
             fake_logits, stats = judge(config, params, stats, fake, training=True)
-        if config.objective.gradient_penalty:
-            share = jax.random.uniform(mixture_key, (real.shape[0], 1, 1, 1), real.dtype)
-            _, gradients = judge_with_gradients(config, params, stats, share * real + (1.0 - share) * fake)
+        if shares is not None:
+            _, gradients = judge_with_gradients(config, params, stats, shares * real + (1.0 - shares) * fake)
             penalties["gradient_penalty"] = wasserstein_gradient_penalty(gradients).mean()
         losses = _losses(config, state.hyper, real_logits, fake_logits)
         total = losses.disc.mean() + sum(getattr(state.hyper, name) * value for name, value in penalties.items())
@@ -91,7 +104,7 @@ def _update_jointly(
             metrics |= {"loss/disc_real": losses.disc_real.mean(), "loss/disc_fake": losses.disc_fake.mean()}
         return total, (metrics | {f"penalty/{name}": value for name, value in penalties.items()}, stats)
 
-    gradients, (metrics, stats) = jax.grad(loss, has_aux=True)(state.params.disc)
+    _, (metrics, stats), gradients = mean_gradient(config, loss, state.params.disc, (real, latents, offsets, shares))
     return _step_disc(state, gradients, stats), metrics
 
 
@@ -99,14 +112,14 @@ def _update_on_halves(config: Config, state: TrainState, real: Images, fake: Ima
     def update(
         state: TrainState, images: Images, side: Callable[[Losses], Logits | None]
     ) -> tuple[TrainState, Float[Array, ""], Logits]:
-        def loss(params: PyTree) -> tuple[Float[Array, ""], tuple[Logits, PyTree]]:
+        def loss(params: PyTree, images: Images) -> tuple[Float[Array, ""], tuple[Logits, PyTree]]:
             logits, stats = judge(config, params, state.batch_stats.disc, images, training=True)
             # `side` picks the term that reads these logits and drops the other.
             term = side(_losses(config, state.hyper, real_logits=logits, fake_logits=logits))
             assert term is not None, "Config refuses halves for objectives that have none"
             return term.mean(), (logits, stats)
 
-        (value, (logits, stats)), gradients = jax.value_and_grad(loss, has_aux=True)(state.params.disc)
+        value, (logits, stats), gradients = mean_gradient(config, loss, state.params.disc, (images,))
         return _step_disc(state, gradients, stats), value, logits
 
     state, real_loss, real_logits = update(state, real, lambda losses: losses.disc_real)
@@ -134,21 +147,25 @@ def generator_update(
     Returns:
         The state after the update, and G's metrics before it.
     """
-    latents = sample_latents(config, _latents_key(config, key, GEN_LATENTS), config.batch_size)
-    real = move(config, batch.images, _offsets(config, state, key, MOVE_REAL, config.real_batch_size))
+    latents = over_devices(sample_latents(config, _latents_key(config, key, GEN_LATENTS), config.batch_size))
     offsets = _offsets(config, state, key, MOVE_GEN, config.batch_size)
+    # Where D's loss has halves, G's reads no real logits.
+    real = None
+    if not config.objective.has_halves:
+        real = move(config, batch.images, _offsets(config, state, key, MOVE_REAL, config.real_batch_size))
 
     def discriminate(images: Images) -> Logits:
         return judge(config, state.params.disc, state.batch_stats.disc, images, training=True)[0]
 
-    def loss(params: PyTree) -> tuple[Float[Array, ""], PyTree]:
+    def loss(
+        params: PyTree, latents: Latents, offsets: Offsets, real: Images | None
+    ) -> tuple[Float[Array, ""], PyTree]:
         fake, stats = synthesize(config, params, state.batch_stats.gen, latents, training=True)
         fake_logits = discriminate(move(config, fake, offsets))
-        # Where D's loss has halves, G's reads no real logits.
-        real_logits = fake_logits if config.objective.has_halves else discriminate(real)
+        real_logits = fake_logits if real is None else discriminate(real)
         return _losses(config, state.hyper, real_logits, fake_logits).gen.mean(), stats
 
-    (value, stats), gradients = jax.value_and_grad(loss, has_aux=True)(state.params.gen)
+    value, stats, gradients = mean_gradient(config, loss, state.params.gen, (latents, offsets, real))
     hyper = state.hyper
     params, opt_state = _adam_step(
         hyper.optimizer.gen, hyper, state.step, gradients, state.opt_state.gen, state.params.gen
@@ -183,12 +200,48 @@ def train_step(config: Config, state: TrainState, batch: Batch) -> tuple[TrainSt
     return state._replace(step=state.step + 1), disc_metrics | gen_metrics
 
 
+def mean_gradient(
+    config: Config, loss: Callable[..., tuple[Float[Array, ""], PyTree]], params: PyTree, batch: tuple[PyTree, ...]
+) -> tuple[Float[Array, ""], PyTree, PyTree]:
+    """A loss that is a mean over a batch, what it tells beside its value, and its gradient.
+
+    With `config.accumulate` > 1 they are the means over as many micro-batches, which follow each other, so that only
+    one of them is in memory with all of its activations. A mean of equal parts' means is the mean of all; it rounds
+    differently.
+
+    Args:
+        config: What the run is.
+        loss: Called as loss(params, *batch); gives the value and a tree of means [] and values of images [batch].
+        params: What to differentiate by.
+        batch: Trees of arrays [batch, ...].
+
+    Returns:
+        The value, the tree, and the gradient.
+    """
+    value_and_gradient = jax.value_and_grad(loss, has_aux=True)
+    if config.accumulate == 1:
+        (value, told), gradient = value_and_gradient(params, *batch)
+        return value, told, gradient
+
+    def add(total: PyTree, piece: tuple[PyTree, ...]) -> tuple[PyTree, PyTree]:
+        (value, told), gradient = value_and_gradient(params, *jax.tree.map(over_devices, piece))
+        return jax.tree.map(jnp.add, total, gradient), (value, told)
+
+    # A micro-batch takes every n-th image, so that each device's images stay on it.
+    n = config.accumulate
+    pieces = jax.tree.map(lambda leaf: leaf.reshape(-1, n, *leaf.shape[1:]).swapaxes(0, 1), batch)
+    total, (values, told) = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), pieces)
+    told = jax.tree.map(lambda leaf: leaf.mean() if leaf.ndim == 1 else leaf.swapaxes(0, 1).reshape(-1), told)
+    return values.mean(), told, jax.tree.map(lambda leaf: leaf / n, total)
+
+
 def _latents_key(config: Config, key: Key[Array, ""], purpose: int) -> Key[Array, ""]:
     return jax.random.fold_in(key, SHARED_LATENTS if config.latent.shared else purpose)
 
 
 def _offsets(config: Config, state: TrainState, key: Key[Array, ""], purpose: int, n: int) -> Offsets:
-    return draw_offsets(config, jax.random.fold_in(key, purpose), n, state.hyper.augment_probability)
+    offsets = draw_offsets(config, jax.random.fold_in(key, purpose), n, state.hyper.augment_probability)
+    return None if offsets is None else over_devices(offsets)
 
 
 def _losses(config: Config, hyper: Hyper, real_logits: Logits, fake_logits: Logits) -> Losses:

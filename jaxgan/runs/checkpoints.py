@@ -17,7 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.sharding import Sharding, SingleDeviceSharding
 
+from jaxgan import hosts
 from jaxgan.config import InputError
 from jaxgan.gan.population import Population
 from jaxgan.gan.state import TrainState, init_state
@@ -131,10 +133,11 @@ class Checkpoints:
 
     def set_aside_after(self, step: int) -> None:
         """Moves the checkpoints of later steps to `<run>/damaged-checkpoints/`, out of the way of those to come."""
-        for damaged in (later for later in self.steps() if later > step):
+        for damaged in [later for later in self.steps() if later > step and hosts.is_first()]:
             target = free_directory(self._run / DAMAGED / str(damaged))
             target.parent.mkdir(exist_ok=True)
             (self._folder / str(damaged)).rename(target)
+        hosts.gather(None)
         self._manager.reload()
 
 
@@ -181,9 +184,14 @@ def fresh_state(record: RunRecord) -> TrainState:
     return init_state(record.config, jax.random.key(record.config.seed), record.dataset.image_shape)
 
 
-def state_template(record: RunRecord) -> TrainState:
-    """The shapes and types of a run's states, to restore into."""
-    return jax.eval_shape(lambda: fresh_state(record))
+def state_template(record: RunRecord, sharding: Sharding | None = None) -> TrainState:
+    """The shapes and types of a run's states, to restore into, on the first device or as a sharding says.
+
+    A checkpoint may come from other devices than are here, so a template always says where to.
+    """
+    place = sharding or SingleDeviceSharding(jax.local_devices()[0])
+    shapes = jax.eval_shape(lambda: fresh_state(record))
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes)
 
 
 def digest(state: State) -> str:

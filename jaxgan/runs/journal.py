@@ -57,6 +57,25 @@ class Journal:
         self._events.add_images("samples", to_bytes(images), step, dataformats="NHWC")
 
 
+class Unwritten(Journal):
+    """The journal of a process that is not the first of its job: it writes nothing."""
+
+    def __init__(self) -> None:  # pyright: ignore[reportMissingSuperCall]
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def write(self, step: int, row: Mapping[str, float]) -> None:
+        """Writes nothing."""
+
+    def flush(self) -> None:
+        """Does nothing."""
+
+    def picture(self, step: int, images: Float[np.ndarray, "n h w c"], logits: Float[np.ndarray, " n"]) -> None:
+        """Writes nothing."""
+
+
 def encode_row(row: Mapping[str, float]) -> str:
     """A row as a line of JSON."""
     return json.dumps(row, allow_nan=False) + "\n"

@@ -36,13 +36,17 @@ class _Status(ProgressColumn):
 class Terminal:
     """Lines on standard output, warnings on standard error, and a progress bar where output is a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
+        """Opens the terminal; a quiet one shows nothing, as in all processes of a job but the first."""
+        self._quiet = quiet
         self._console = Console(highlight=False, soft_wrap=True, markup=False)
         self._progress: Progress | None = None
         self._task = TaskID(0)
 
     def say(self, line: str) -> None:
         """Prints a line."""
+        if self._quiet:
+            return
         if self._console.is_terminal:
             self._console.print(line)
         else:
@@ -50,6 +54,8 @@ class Terminal:
 
     def warn(self, line: str) -> None:
         """Prints a line to standard error, above the bar where there is one."""
+        if self._quiet:
+            return
         if self._progress is not None:
             self._progress.stop()
         print(f"jaxgan: warning: {line}", file=sys.stderr, flush=True)
@@ -63,7 +69,7 @@ class Terminal:
 
     def start(self, step: int, num_steps: int) -> None:
         """Shows the bar of a run that stands at `step`."""
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._quiet:
             columns = (BarColumn(bar_width=20), _Status())
             self._progress = Progress(*columns, console=self._console, refresh_per_second=4, speed_estimate_period=10)
             self._task = self._progress.add_task("", total=num_steps, completed=step, rate="compiling", metrics="")

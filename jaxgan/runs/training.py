@@ -14,16 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxgan import hosts
 from jaxgan.config import Config
-from jaxgan.gan.batches import Dataset
-from jaxgan.gan.program import CAPACITY, train_steps
+from jaxgan.devices import on_one_device
+from jaxgan.gan.program import CAPACITY
 from jaxgan.gan.sampling import discriminate, generate
 from jaxgan.gan.state import SAMPLE, TrainState
 from jaxgan.runs.checkpoints import Best, Checkpoints
-from jaxgan.runs.journal import Journal
+from jaxgan.runs.journal import Journal, Unwritten
 from jaxgan.runs.terminal import Terminal
 
 SECONDS_BETWEEN_LOOKS = 0.5
+
+Metrics = Mapping[str, Float[np.ndarray, " steps"]]
+
 _FIRST_PIECE = 8  # Steps before the speed is known.
 
 
@@ -55,20 +59,23 @@ class Interruption:
 def run_training(
     config: Config,
     state: TrainState,
-    dataset: Dataset,
+    train: Callable[[TrainState, int], tuple[TrainState, Metrics]],
     run: Path,
     terminal: Terminal,
     evaluate: Callable[[TrainState], Mapping[str, float]] | None = None,
 ) -> int | None:
     """Trains from a state to the end of a run, and leaves a checkpoint of its last state.
 
+    Several processes may do so together, each on its own devices: they make the same pieces, and the first writes.
+
     Args:
         config: What the run is.
         state: Where it stands.
-        dataset: Training images.
+        train: Makes a number of steps from a state, which it consumes; gives the state after them and their metrics.
         run: Its directory.
         terminal: What a person sees.
-        evaluate: Scores of a state, `score/frechet` among them; called every `config.eval_every` steps.
+        evaluate: Scores of a state, `score/frechet` among them; called every `config.eval_every` steps, in the first
+            process.
 
     Returns:
         The signal that stopped the run early, else None.
@@ -79,25 +86,28 @@ def run_training(
     step = int(state.step)
     with (
         Interruption().listen() as interruption,
-        Journal(run, step) as journal,
+        Journal(run, step) if hosts.is_first() else Unwritten() as journal,
         Checkpoints(run, keep=config.keep) as checkpoints,
         Best(run) if config.keep_best else nullcontext() as best,
         terminal,
     ):
         terminal.start(step, config.num_steps)
         _draw_if_due(config, state, journal, step)
-        length, drawn = _FIRST_PIECE, step
-        while step < config.num_steps and interruption.signal is None:
+        length, drawn, stopped_by = _FIRST_PIECE, step, None
+        while step < config.num_steps:
+            length, stopped_by = _agree(length, interruption.signal)
+            if stopped_by is not None:
+                break
             piece = min(length, next_stop(config, step) - step)
             began = time.perf_counter()
-            state, metrics = train_steps(config, state, dataset, piece)
+            state, metrics = train(state, piece)
             rate = piece / (time.perf_counter() - began)
             _record(config, journal, terminal, step, metrics)
             check_finite(state, metrics, step)
             step += piece
             drawn = step if _draw_if_due(config, state, journal, step) else drawn
-            if evaluate and (is_due(step, config.eval_every) or step == config.num_steps):
-                scores = evaluate(state)
+            if config.eval_every and (is_due(step, config.eval_every) or step == config.num_steps):
+                scores = _scores(evaluate, state)
                 journal.write(step, scores)
                 terminal.step(step, scores)
                 if best is not None:
@@ -112,7 +122,21 @@ def run_training(
         journal.flush()
         checkpoints.save(state)
         checkpoints.wait()
-    return interruption.signal
+    return stopped_by
+
+
+def _agree(length: int, heard: int | None) -> tuple[int, int | None]:
+    """The length of the next piece, which the first process chooses, and the signal that any process heard."""
+    told = hosts.gather((length, heard))
+    return told[0][0], next((signal for _, signal in told if signal is not None), None)
+
+
+def _scores(evaluate: Callable[[TrainState], Mapping[str, float]] | None, state: TrainState) -> dict[str, float]:
+    def measure() -> dict[str, float]:
+        assert evaluate is not None, "a config with eval_every needs scores"
+        return dict(evaluate(on_one_device(state)))
+
+    return hosts.from_first(measure)
 
 
 def next_stop(config: Config, step: int) -> int:
@@ -137,9 +161,7 @@ def _next_due(step: int, every: int, after: int) -> int:
     return after + ((step - after) // every + 1) * every
 
 
-def _record(
-    config: Config, journal: Journal, terminal: Terminal, step: int, metrics: Mapping[str, Float[np.ndarray, " steps"]]
-) -> None:
+def _record(config: Config, journal: Journal, terminal: Terminal, step: int, metrics: Metrics) -> None:
     """Journals and prints the rows that are due of the steps that follow `step`; row s belongs to step s - 1 from 0."""
     finite = _finite_rows(metrics)
     for i in range(len(finite)):
@@ -153,7 +175,7 @@ def _record(
                 terminal.step(row, values)
 
 
-def check_finite(state: TrainState, metrics: Mapping[str, Float[np.ndarray, " steps"]], step: int) -> None:
+def check_finite(state: TrainState, metrics: Metrics, step: int) -> None:
     """Raises Diverged where a metric of the steps after `step`, or a number of the state they led to, is not finite."""
     finite = _finite_rows(metrics)
     if not finite.all():
@@ -168,7 +190,7 @@ def check_finite(state: TrainState, metrics: Mapping[str, Float[np.ndarray, " st
         raise Diverged(f"{name} is not finite at step {step + len(finite):,}")
 
 
-def _finite_rows(metrics: Mapping[str, Float[np.ndarray, " steps"]]) -> Bool[np.ndarray, " steps"]:
+def _finite_rows(metrics: Metrics) -> Bool[np.ndarray, " steps"]:
     return np.logical_and.reduce([np.isfinite(column) for column in metrics.values()])
 
 
@@ -186,9 +208,12 @@ def _draw_if_due(config: Config, state: TrainState, journal: Journal, step: int)
 
 def _draw(config: Config, state: TrainState, journal: Journal, step: int) -> None:
     """Writes the picture of a state: always of the same latents, so that one sees the same digits grow."""
+    if not hosts.is_first():
+        return
+    state = on_one_device(state)
     images = generate(config, state, jax.random.fold_in(state.key, SAMPLE), config.every.grid**2)
     journal.picture(step, np.asarray(images), np.asarray(discriminate(config, state, images)))
 
 
-def _last(metrics: Mapping[str, Float[np.ndarray, " steps"]]) -> dict[str, float]:
+def _last(metrics: Metrics) -> dict[str, float]:
     return {name: float(column[-1]) for name, column in metrics.items()}

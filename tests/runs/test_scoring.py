@@ -15,6 +15,7 @@ from PIL import Image
 
 from jaxgan.config import Config, DiscriminatorConfig, EveryConfig, GeneratorConfig
 from jaxgan.gan.batches import Dataset
+from jaxgan.gan.program import train_steps
 from jaxgan.gan.state import TrainState, init_state
 from jaxgan.runs.checkpoints import Checkpoints, digest
 from jaxgan.runs.journal import read_rows, summarise
@@ -49,7 +50,10 @@ def train(run: Path, dataset: Dataset, config: Config = CONFIG, state: TrainStat
     run.mkdir(exist_ok=True)
     state = init_state(config, jax.random.key(0)) if state is None else state
     scores = evaluate if config.eval_every else None
-    assert run_training(config, state, dataset, run, Terminal(), scores) is None
+    assert (
+        run_training(config, state, lambda state, n: train_steps(config, state, dataset, n), run, Terminal(), scores)
+        is None
+    )
 
 
 def resume(run: Path, dataset: Dataset, step: int, config: Config = CONFIG) -> None:

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gan.small_runs import TINY_SHAPE, changed, differing, random_dataset, tiny
+from running import complaint, environment, prepare_small_data, run
+
+from jaxgan import devices
+from jaxgan.config import Config, InputError
+from jaxgan.data.cache import Arrays
+from jaxgan.data.stream import Stream
+from jaxgan.gan.batches import Batch
+from jaxgan.gan.program import train_steps
+from jaxgan.gan.state import init_state
+from jaxgan.gan.updates import generator_update
+from jaxgan.presets import PRESETS
+
+HALVES = {"objective.name": "non_saturating", "objective.updates": "halves", "objective.r1": 0.0, "objective.r2": 0.0}
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    """What `many_devices.py` finds."""
+    # The program of eight devices compiles in a third of the time without optimisations, and means the same.
+    cheap = {"XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    wide = {"JAX_NUM_CPU_DEVICES": "8", "JAX_ENABLE_X64": "1"}
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("many_devices.py"))],
+        env=environment(**cheap, **wide),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_any_number_of_devices_computes_what_one_does(found: dict[str, Any], preset: str) -> None:
+    assert found["devices"] == 8
+    assert found["presets"][preset].keys() == {"2", "4", "8"}
+    # Float64: sums over the batch are added up in another order, and twenty steps pass that on.
+    for count, distance in found["presets"][preset].items():
+        assert distance < 1e-12, count
+
+
+def test_several_devices_do_share_the_work_and_exchange_sums_only(found: dict[str, Any]) -> None:
+    assert found["collectives"].pop("all-reduce") >= 2
+    assert not any(found["collectives"].values())
+    assert max(found["presets"]["modern"].values()) > 0
+
+
+def test_a_mesh_of_one_device_changes_no_bit(found: dict[str, Any]) -> None:
+    assert found["mesh of one"] == 0
+
+
+def test_served_images_compute_the_same_on_several_devices(found: dict[str, Any]) -> None:
+    assert found["served"] < 1e-12
+
+
+@pytest.mark.parametrize("game", ["modern", "penalty", "halves"])
+def test_micro_batches_give_the_mean_gradient_of_the_whole_batch(found: dict[str, Any], game: str) -> None:
+    # Twenty steps of Adam in float64, on one device whole and on four in four micro-batches each.
+    assert 0 < found["accumulated"][game] < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("changes", "count", "multiple"),
+    [({"batch_size": 100}, 8, 8), ({"batch_size": 16, "accumulate": 4}, 8, 32), (HALVES | {"batch_size": 24}, 8, 16)],
+)
+def test_a_batch_that_the_devices_do_not_divide_is_refused(changes: dict[str, Any], count: int, multiple: int) -> None:
+    with pytest.raises(InputError) as refused:
+        devices.check_divides(changed(Config(), changes), count)
+    message = str(refused.value)
+    assert f"--batch-size {changes['batch_size']}" in message
+    assert f"over {count} devices" in message
+    assert f"multiple of {multiple}," in message
+    allowed = changed(Config(), changes | {"batch_size": multiple})
+    devices.check_divides(allowed, count)
+
+
+def test_the_command_refuses_a_batch_that_its_devices_do_not_divide(tmp_path: Path) -> None:
+    data = prepare_small_data(tmp_path / "data")
+    fixed = ("--data.name", "digits", "--data.data-dir", data, "--data.holdout", "0", "--run-dir", tmp_path / "run")
+    line = complaint(run("train", "vanilla", "--batch-size", "8", *fixed, JAX_NUM_CPU_DEVICES="3"))
+    assert "--batch-size 8" in line
+    assert "3 devices" in line
+    assert not (tmp_path / "run").exists()
+
+
+# Images that stay on the host.
+
+
+def served(config: Config, lengths: list[int], n: int = 50) -> Any:
+    """A run in pieces on images from the host."""
+    dataset = random_dataset(n, TINY_SHAPE)
+    arrays = Arrays(np.asarray(dataset.images), np.asarray(dataset.labels))
+    state, pieces = init_state(config, jax.random.key(0), TINY_SHAPE), []
+    stream = Stream(config, arrays, jax.random.key(0))
+    for length in lengths:
+        state, metrics = stream.train(state, length)
+        pieces.append(metrics)
+    return state, {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def test_served_images_give_the_bits_of_resident_ones_wherever_a_run_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny()
+    state = init_state(config, jax.random.key(0), TINY_SHAPE)
+    resident = train_steps(config, state, random_dataset(50, TINY_SHAPE), 23)
+    monkeypatch.setattr("jaxgan.data.stream.BLOCK_BYTES", 5 * 16 * config.real_batch_size)  # Blocks of five steps.
+    assert differing(resident, served(config, [23])) == []
+    assert differing(resident, served(config, [1, 4, 7, 11])) == []
+
+
+def test_a_stream_that_starts_in_the_middle_serves_what_one_from_the_start_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tiny()
+    monkeypatch.setattr("jaxgan.data.stream.BLOCK_BYTES", 5 * 16 * config.real_batch_size)
+    whole, _ = served(config, [23])
+    dataset = random_dataset(50, TINY_SHAPE)
+    arrays = Arrays(np.asarray(dataset.images), np.asarray(dataset.labels))
+    state, _ = Stream(config, arrays, jax.random.key(0)).train(init_state(config, jax.random.key(0), TINY_SHAPE), 12)
+    state, _ = Stream(config, arrays, jax.random.key(0)).train(state, 11)
+    assert differing(whole, state) == []
+
+
+def test_images_stay_on_devices_up_to_half_of_the_memory_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    def device(limit: int | None) -> SimpleNamespace:
+        return SimpleNamespace(memory_stats=lambda: None if limit is None else {"bytes_limit": limit})
+
+    for limits, fitting in (((1000, 1000), True), ((1000, 998), False), ((None,), True), ((1000, None), True)):
+        monkeypatch.setattr(jax, "local_devices", lambda limits=limits: [device(limit) for limit in limits])
+        assert devices.fits(500) is fitting, limits
+
+
+# Micro-batches.
+
+
+def test_micro_batches_take_less_memory() -> None:
+    def temporary_bytes(accumulate: int) -> int:
+        config = tiny(batch_size=4096, gen__widths=(64,), disc__widths=(64,), accumulate=accumulate)
+        state = jax.eval_shape(lambda: init_state(config, jax.random.key(0), TINY_SHAPE))
+        batch = Batch(jnp.zeros((4096, *TINY_SHAPE)), jnp.zeros(4096, jnp.int32))
+        lowered = generator_update.program.lower(config.structure, state, batch, jax.random.key(0))
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary_bytes(16) < temporary_bytes(1) / 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"accumulate": 3}, ["--accumulate 3", "128"]),
+        ({"accumulate": 2, "gen.batch_norm": True}, ["--accumulate", "batch norm"]),
+        (HALVES | {"accumulate": 2, "disc.batch_norm": True}, ["--accumulate", "batch norm"]),
+        (HALVES | {"batch_size": 8, "accumulate": 8}, ["--accumulate 8", "4 real images"]),
+    ],
+)
+def test_micro_batches_without_a_meaning_are_refused(changes: dict[str, Any], named: list[str]) -> None:
+    with pytest.raises(InputError) as refused:
+        changed(Config(), changes)
+    assert [words for words in named if words not in str(refused.value)] == []

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from running import (
+    SMALL,
+    checkpoint_steps,
+    command,
+    complaint,
+    environment,
+    prepare_small_data,
+    run,
+    succeed,
+    wait_for,
+)
+
+from jaxgan.config import InputError
+from jaxgan.data.dataset import load_dataset
+from jaxgan.gan.program import train_steps
+from jaxgan.hosts import Hosts, check
+from jaxgan.rendezvous import meet
+from jaxgan.runs.checkpoints import Checkpoints, fresh_state, state_template
+from jaxgan.runs.directory import read_record
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(line: tuple[object, ...], port: int, num_processes: int, process_id: int) -> subprocess.Popen[str]:
+    """One process of a job on this machine, with two CPU devices."""
+    job = ("--coordinator", f"127.0.0.1:{port}", "--num-processes", num_processes, "--process-id", process_id)
+    return subprocess.Popen(
+        command("train", *line, *job),
+        env=environment(JAX_NUM_CPU_DEVICES="2"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def errors_of(process: subprocess.Popen[str]) -> list[str]:
+    """What a process said on standard error once it ended, without what the collectives of the CPU narrate."""
+    _, errors = process.communicate(timeout=60)
+    return [line for line in errors.splitlines() if not line.startswith("[Gloo]")]
+
+
+def test_a_job_that_loses_a_process_ends_and_goes_on_elsewhere_to_the_result_of_one_process(tmp_path: Path) -> None:
+    data, run_dir, port = prepare_small_data(tmp_path / "data"), tmp_path / "run", free_port()
+    fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", run_dir)
+    cadences = ("--every.checkpoint", "8", "--keep", "1000", "--every.log", "1", "--num-steps", "100000")
+    line = ("vanilla", *SMALL, *fixed, *cadences)
+    # Two processes with two devices each, until one is killed.
+    first, second = (start(line, port, 2, i) for i in (0, 1))
+    try:
+        wait_for(run_dir / "checkpoints" / "8")
+        second.kill()
+        killed = time.monotonic()
+        assert errors_of(first) == [
+            "jaxgan: error: process 1 of this job is lost: see what it says, then start all of them again with --resume"
+        ]
+        assert time.monotonic() - killed < 60
+        assert first.returncode == 4
+    finally:
+        for process in (first, second):
+            process.kill()
+            process.communicate()
+    assert second.returncode == -signal.SIGKILL
+    # As if it had been killed soon after step 8: float32 is the same to rounding for so many steps only.
+    for step in checkpoint_steps(run_dir)[1:]:
+        shutil.rmtree(run_dir / "checkpoints" / str(step))
+    # One process with one device, then one with four.
+    for devices, end, shown in (("1", 16, "cpu (cpu)"), ("4", 24, "4 x cpu (cpu)")):
+        resumed = ("--run-dir", run_dir, "--resume", "--num-steps", end)
+        text = succeed(run("train", *resumed, JAX_NUM_CPU_DEVICES=devices))
+        assert f"resuming at step {end - 8}" in text
+        assert f"device    {shown}, jax" in text
+    agrees_with_one_device(run_dir, 24)
+
+
+def agrees_with_one_device(run_dir: Path, steps: int) -> None:
+    """Asserts that a run is what the library computes on the one device of this process."""
+    record = read_record(run_dir)
+    dataset = load_dataset(record.config, "train")
+    state, metrics = train_steps(record.config, fresh_state(record), dataset, steps)
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, steps + 1))
+    for name, column in metrics.items():
+        np.testing.assert_allclose([row[name] for row in rows], column, rtol=2e-5, atol=2e-6, err_msg=name)
+    with Checkpoints(run_dir) as checkpoints:
+        stored = checkpoints.restore(state_template(record), steps)
+    for one, other in zip(jax.tree.leaves(stored.params), jax.tree.leaves(state.params), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=2e-6)
+
+
+def test_a_coordinator_that_nobody_is_at_is_given_up_after_the_time_to_start(tmp_path: Path) -> None:
+    job = ("--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", "2", "--process-id", "1")
+    line = complaint(run("train", "vanilla", "--run-dir", tmp_path / "run", *job, "--start-timeout", "1"))
+    assert re.search(r"--coordinator 127\.0\.0\.1:\d+ cannot be reached within 1 s \(.*\)", line)
+    assert not (tmp_path / "run").exists()
+
+
+def test_processes_that_count_differently_all_end_with_one_line(tmp_path: Path) -> None:
+    port = free_port()
+    job = [start(("vanilla", "--run-dir", tmp_path / "run"), port, count, i) for i, count in ((0, 2), (1, 3))]
+    line = "jaxgan: error: process 1 was started with --num-processes 3, process 0 with 2"
+    for process in job:
+        assert errors_of(process) == [line]
+        assert process.returncode == 2
+
+
+def test_distributed_without_a_cluster_is_refused(tmp_path: Path) -> None:
+    line = complaint(run("train", "vanilla", "--run-dir", tmp_path / "run", "--distributed"))
+    assert "--distributed" in line
+    assert "--coordinator HOST:PORT" in line
+
+
+def meeting(*members: tuple[int, int], seconds: float = 5.0) -> list[str | None]:
+    """How it went for each of some processes (count, id) that meet: None, or what was wrong."""
+    coordinator = f"127.0.0.1:{free_port()}"
+
+    def come(member: tuple[int, int]) -> str | None:
+        try:
+            for link in meet(coordinator, *member, seconds).values():
+                link.close()
+        except InputError as error:
+            return str(error)
+        return None
+
+    with concurrent.futures.ThreadPoolExecutor(len(members)) as pool:
+        return list(pool.map(come, members))
+
+
+def test_processes_that_are_all_there_meet() -> None:
+    assert meeting((1, 0)) == [None]
+    assert meeting((3, 2), (3, 0), (3, 1)) == [None] * 3
+
+
+def test_a_process_that_never_comes_is_named_to_all() -> None:
+    assert meeting((3, 0), (3, 2), seconds=1.0) == ["after 1 s process 1 of 3 is missing"] * 2
+
+
+def test_two_processes_of_one_number_are_refused() -> None:
+    assert meeting((3, 0), (3, 1), (3, 1)) == ["two processes were started with --process-id 1"] * 3
+
+
+def test_a_stranger_at_the_port_of_a_job_does_no_harm() -> None:
+    port = free_port()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(meet, f"127.0.0.1:{port}", 2, 0, 10.0)
+        for greeting in (b"GET / HTTP/1.1\r\n\r\n", b"[1]\n", b"[2, []]\n", b"x" * 5000):
+            deadline = time.monotonic() + 5
+            while True:
+                try:
+                    stranger = socket.create_connection(("127.0.0.1", port))
+                    break
+                except OSError:
+                    assert time.monotonic() < deadline
+            with stranger:
+                stranger.sendall(greeting)
+        second = meet(f"127.0.0.1:{port}", 2, 1, 10.0)
+        for link in (*first.result().values(), *second.values()):
+            link.close()
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"coordinator": "here:1234"}, "go together"),
+        ({"num_processes": 2, "process_id": 0}, "go together"),
+        ({"coordinator": "here", "num_processes": 2, "process_id": 0}, "--coordinator must be HOST:PORT, not here"),
+        ({"coordinator": "here:0", "num_processes": 2, "process_id": 0}, "not here:0"),
+        ({"coordinator": "here:99999", "num_processes": 2, "process_id": 0}, "not here:99999"),
+        ({"coordinator": ":1", "num_processes": 2, "process_id": 0}, "not :1"),
+        ({"coordinator": "here:1", "num_processes": 0, "process_id": 0}, "--num-processes"),
+        ({"coordinator": "here:1", "num_processes": 2, "process_id": 2}, "--process-id must be from 0 to 1"),
+        ({"coordinator": "here:1", "num_processes": 2, "process_id": -1}, "not -1"),
+        ({"start_timeout": 0}, "--start-timeout"),
+    ],
+)
+def test_flags_that_name_no_job_are_refused(flags: dict[str, Any], named: str) -> None:
+    with pytest.raises(InputError) as refused:
+        check(Hosts(**flags))
+    assert named in str(refused.value)
+    assert "\n" not in str(refused.value)
