@@ -98,9 +98,8 @@ def start_jax() -> None:
     """
     import jax
 
-    if not jax.config.read("jax_compilation_cache_dir") and (
-        folder := _programs_folder()
-    ):  # Else the user has chosen one.
+    chosen = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    if not chosen and (folder := _programs_folder()):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         # With a limit JAX locks the folder, so that several processes can use it at once.
         jax.config.update("jax_compilation_cache_max_size", PROGRAMS_BYTES)

@@ -23,6 +23,7 @@ Metrics = dict[str, Float[Array, ""]]
 Logits = Float[Array, " batch"]
 Images = Float[Array, "batch h w c"]
 Latents = Float[Array, "batch latent"]
+Shares = Float[Array, "batch 1 1 1"]
 Offsets = Int32[Array, "batch 2"] | None
 
 # Folded into a step's key: what each of its random numbers is for.
@@ -76,7 +77,7 @@ def _update_jointly(
         shares = over_devices(jax.random.uniform(mixture_key, (real.shape[0], 1, 1, 1), real.dtype))
 
     def loss(
-        params: PyTree, real: Images, latents: Latents, offsets: Offsets, shares: Images | None
+        params: PyTree, real: Images, latents: Latents, offsets: Offsets, shares: Shares | None
     ) -> tuple[Float[Array, ""], tuple[Metrics, PyTree]]:
         fake, _ = synthesize(config, state.params.gen, state.batch_stats.gen, latents, training=False)
         fake = move(config, fake, offsets)
