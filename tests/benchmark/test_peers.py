@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -99,24 +97,6 @@ def test_the_step_that_a_cuda_graph_captures_has_our_losses(
         means.append(game.train(STEPS, window=STEPS // 2))
     theirs = {name: [each[name] for each in means] for name in LOSSES}
     assert disagreements({kind: compare(ours[kind], theirs)}) == []
-
-
-@pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
-@pytest.mark.parametrize("game_of", ["torch_eager.TorchGame", "torch_graph.GraphGame"])
-def test_pytorch_averages_g_with_our_young_decay_and_keeps_no_history_of_it(game_of: str, images: Path) -> None:
-    module, _, name = game_of.partition(".")
-    made: Any = getattr(import_module(f"experiments.benchmark.peers.{module}"), name)
-    config = replace(small("modern"), average_decay=0.15)  # From step 1 on less than 2 / 11.
-    game = made(config, np.load(images, allow_pickle=False), "cpu")
-    kernel, average = next(iter(game.gen.parameters())), game.average[0]
-    expected = kernel.detach().clone()
-    for step in range(3):
-        game.train(1, window=1)
-        decay = min(0.15, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * kernel.detach()
-        assert not average.requires_grad
-        np.testing.assert_allclose(average, expected, rtol=0, atol=1e-7)
-        assert abs(average - kernel.detach()).max() > 1e-5
 
 
 def test_a_peer_that_cannot_run_here_says_why(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
