@@ -24,7 +24,7 @@ def small(preset: str) -> Config:
     config = PRESETS[preset]
     if config.decay_steps:
         config = replace(config, decay_start=STEPS // 6, decay_steps=STEPS // 3)
-    gen, disc = (replace(player, widths=(24,) * min(2, len(player.widths))) for player in (config.gen, config.disc))
+    gen, disc = (replace(player, widths=(24,) * (1 + player.residual)) for player in (config.gen, config.disc))
     return replace(config, batch_size=32, gen=gen, disc=disc)  # pyright: ignore[reportArgumentType]
 
 
