@@ -35,7 +35,8 @@ def compiled_step(config: Config) -> jax.stages.Compiled:
     state = jax.eval_shape(lambda: init_state(config, jax.random.key(0)))
     n = config.real_batch_size
     batch = Batch(jax.ShapeDtypeStruct((n, 28, 28, 1), jnp.float32), jax.ShapeDtypeStruct((n,), jnp.int32))  # pyright: ignore[reportArgumentType]
-    return train_step.program.lower(config.structure, state, batch).compile()
+    lowered = train_step.program.lower(config.structure, state, batch)
+    return lowered.compile(compiler_options={"xla_backend_optimization_level": "0"})  # LLVM alone is spared.
 
 
 def dot_flops(text: str) -> int:
@@ -92,7 +93,7 @@ def test_second_derivatives_of_smooth_activations_are_refused_rather_than_left_o
 
 
 WASSERSTEIN = ObjectiveConfig(name="wasserstein", r1=0.0, r2=0.0, gradient_penalty=10.0)
-COUNTED = {name: PRESETS[name] for name in ("vanilla", "leaky-tanh", "deep-batchnorm", "modern")}
+COUNTED = {name: PRESETS[name] for name in ("vanilla", "deep-batchnorm", "modern")}
 COUNTED["wasserstein"] = replace(PRESETS["gaussian-leaky"], objective=WASSERSTEIN)
 
 

@@ -15,6 +15,8 @@ from jaxgan.presets import PRESETS
 
 SEEDS, STEPS = 8, 60
 KINDS = ("leaky-tanh", "deep-batchnorm", "modern")
+# Of our time most is compiling; LLVM need not make such small programs fast.
+QUICKLY = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
 
 def small(preset: str) -> Config:
@@ -22,7 +24,7 @@ def small(preset: str) -> Config:
     config = PRESETS[preset]
     if config.decay_steps:
         config = replace(config, decay_start=STEPS // 6, decay_steps=STEPS // 3)
-    gen, disc = (replace(player, widths=(24,) * min(2, len(player.widths))) for player in (config.gen, config.disc))
+    gen, disc = (replace(player, widths=(24,) * (1 + player.residual)) for player in (config.gen, config.disc))
     return replace(config, batch_size=32, gen=gen, disc=disc)  # pyright: ignore[reportArgumentType]
 
 
@@ -48,7 +50,7 @@ def losses(process: Process) -> dict[str, list[float]]:
 @pytest.fixture(scope="module")
 def ours(images: Path) -> dict[str, dict[str, list[float]]]:
     """Our losses of each kind of game, in the process that peers run in."""
-    with peer_process(OURS) as process:
+    with peer_process(OURS, **QUICKLY) as process:
         found = {}
         for kind in KINDS:
             process.build(small(kind), images)
@@ -65,7 +67,7 @@ def twice_as_fast(config: Config) -> Config:
 
 @pytest.mark.parametrize("name", [name for name in PEERS if name not in (OURS, "torch-graph")])
 def test_a_peer_has_our_losses(name: str, images: Path, ours: dict[str, dict[str, list[float]]]) -> None:
-    with peer_process(name) as process:
+    with peer_process(name, **QUICKLY) as process:
         comparisons = {}
         for kind in KINDS:
             if kind in (PEERS[name].systems or KINDS):

@@ -111,6 +111,7 @@ class TorchGame:
         self.end_step()
         return disc_loss, gen_loss
 
+    @torch.no_grad()
     def end_step(self) -> None:
         """Moves the average, and sets the learning rates of the next step."""
         if self.average:

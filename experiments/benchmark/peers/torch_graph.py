@@ -73,6 +73,7 @@ class GraphGame(TorchGame):
         self.sums.add_(torch.stack(self.step(self.images[indices])))
         self.place.add_(batch)
 
+    @torch.no_grad()
     def end_step(self) -> None:
         """As in the eager game, by the steps that the device has counted."""
         if self.average:
