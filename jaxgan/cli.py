@@ -9,6 +9,7 @@ import os
 import platform
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -162,6 +163,8 @@ def _answer(error: BaseException) -> int | None:  # noqa: PLR0911 (a table)
         case RuntimeError() | ValueError() if "RESOURCE_EXHAUSTED" in str(error):  # XLA tells it in words.
             return _complain(_OUT_OF_MEMORY)
         case RuntimeError() if hosts.is_loss(error):
+            # Whoever watches the processes knows which of them it is, and ends this one first.
+            time.sleep(1.0)
             return hosts.lose(f"another process of this job is lost ({str(error).splitlines()[0]})")
         case _:
             return None

@@ -23,7 +23,6 @@ from running import (
     prepare_small_data,
     run,
     succeed,
-    wait_for,
 )
 
 from jaxgan.config import InputError
@@ -54,6 +53,15 @@ def start(line: tuple[object, ...], port: int, num_processes: int, process_id: i
     )
 
 
+def wait_for_checkpoint(path: Path, job: tuple[subprocess.Popen[str], ...]) -> None:
+    """Returns when a checkpoint of a job is there, unless one of its processes ends before."""
+    deadline = time.monotonic() + 180
+    while not path.exists():
+        assert all(process.poll() is None for process in job), [process.communicate() for process in job]
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.02)
+
+
 def errors_of(process: subprocess.Popen[str]) -> list[str]:
     """What a process said on standard error once it ended, without what the collectives of the CPU narrate."""
     _, errors = process.communicate(timeout=60)
@@ -68,7 +76,7 @@ def test_a_job_that_loses_a_process_ends_and_goes_on_elsewhere_to_the_result_of_
     # Two processes with two devices each, until one is killed.
     first, second = (start(line, port, 2, i) for i in (0, 1))
     try:
-        wait_for(run_dir / "checkpoints" / "8")
+        wait_for_checkpoint(run_dir / "checkpoints" / "8", (first, second))
         second.kill()
         killed = time.monotonic()
         assert errors_of(first) == [
