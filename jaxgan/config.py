@@ -188,7 +188,7 @@ class Config:
     decay_steps: int = 0
     """Both learning rates follow a cosine to 3 % over this many steps, then stay there; 0 keeps them constant."""
     decay_start: int = 0
-    """Steps before that cosine begins."""
+    """Steps before that cosine begins, if there is one."""
     average_decay: float = 0.999
     """Decay of the generator's moving average that samples are drawn from, less in the first steps; 0 keeps none."""
     keep: int = 3
@@ -307,8 +307,6 @@ def _check_combinations(config: Config) -> None:
             f"--eval-every scores against held-out images: it needs --data.holdout {EVAL_IMAGES} or more, "
             f"not {config.data.holdout}"
         )
-    if config.decay_start and not config.decay_steps:
-        raise InputError("--decay-start says when learning rates begin to fall: add --decay-steps N")
     if config.keep_best and not config.eval_every:
         raise InputError("--keep-best needs scores to choose by: add --eval-every N")
     if config.accumulate > 1:

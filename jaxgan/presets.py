@@ -34,6 +34,31 @@ _MODERN = Config(
     latent=LatentConfig(shared=True),
 )
 
+_BEST_ADAM = replace(_MODERN_ADAM, learning_rate=5e-4)
+
+_BEST = replace(
+    _MODERN,
+    num_steps=80_000,
+    decay_start=40_000,
+    decay_steps=40_000,
+    average_decay=0.9998,
+    gen=replace(_MODERN.gen, optimizer=_BEST_ADAM),
+    disc=replace(_MODERN.disc, optimizer=_BEST_ADAM),
+    latent=LatentConfig(),
+    every=EveryConfig(log=100, print=5000, sample=5000, checkpoint=10_000),
+)
+
+_STACKED = replace(
+    _MODERN,
+    num_steps=30_000,
+    decay_start=22_500,
+    decay_steps=7500,
+    gen=replace(_MODERN.gen, optimizer=replace(_MODERN_ADAM, learning_rate=6e-4)),
+    disc=replace(_MODERN.disc, optimizer=replace(_MODERN_ADAM, learning_rate=6e-4)),
+    latent=LatentConfig(),
+    data=DataConfig(name="stacked_mnist"),
+)
+
 _VANILLA = Config(
     num_steps=1_000_000,
     average_decay=0.0,
@@ -99,6 +124,8 @@ DEFAULT_PRESET = "modern"
 
 PRESETS: dict[str, Config] = {
     "modern": _MODERN,
+    "best": _BEST,
+    "stacked": _STACKED,
     "vanilla": _VANILLA,
     "leaky-tanh": _LEAKY_TANH,
     "deep-batchnorm": _DEEP_BATCHNORM,
@@ -108,6 +135,8 @@ PRESETS: dict[str, Config] = {
 
 DESCRIPTIONS: dict[str, str] = {
     "modern": "three residual layers of 512, relativistic loss with R1 and R2, averaged generator: two minutes",
+    "best": "modern for 80,000 steps: the best digits of multi-layer perceptrons, in a quarter of an hour",
+    "stacked": "modern on Stacked MNIST: three digits as colour channels, 1,000 modes",
     "vanilla": "ReLU 128, sigmoid output, uniform latents: the textbook GAN, 1,000,000 steps",
     "leaky-tanh": "leaky ReLU 128, tanh output, labels smoothed to 0.9, shared latents, 100 epochs",
     "deep-batchnorm": "three batch-normed layers, D updated on real and fake halves apart, 30,000 steps",

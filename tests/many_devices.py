@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gan.small_runs import TINY_SHAPE, bits, changed, random_dataset
+from gan.small_runs import SYSTEMS, TINY_SHAPE, bits, changed, random_dataset
 from jax.sharding import AxisType, Mesh
 
 from jaxgan.config import Config
@@ -77,7 +77,8 @@ def collectives(config: Config, count: int) -> dict[str, int]:
 def main() -> None:
     """Prints what the tests look at."""
     found: dict[str, Any] = {"devices": jax.device_count(), "presets": {}}
-    for name, preset in PRESETS.items():
+    for name in SYSTEMS:
+        preset = PRESETS[name]
         one = train(narrow(preset), 1)
         assert all(np.isfinite(leaf).all() for leaf in one.values())
         found["presets"][name] = {count: distance(one, train(narrow(preset), count)) for count in (2, 4, 8)}

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan.small_runs import TINY_SHAPE, changed, differing, random_dataset, tiny
+from gan.small_runs import SYSTEMS, TINY_SHAPE, changed, differing, random_dataset, tiny
 from running import complaint, environment, prepare_small_data, run
 
 from jaxgan import devices
@@ -22,7 +22,6 @@ from jaxgan.gan.batches import Batch
 from jaxgan.gan.program import train_steps
 from jaxgan.gan.state import init_state
 from jaxgan.gan.updates import generator_update
-from jaxgan.presets import PRESETS
 
 HALVES = {"objective.name": "non_saturating", "objective.updates": "halves", "objective.r1": 0.0, "objective.r2": 0.0}
 
@@ -45,7 +44,7 @@ def found() -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", SYSTEMS)
 def test_any_number_of_devices_computes_what_one_does(found: dict[str, Any], preset: str) -> None:
     assert found["devices"] == 8
     assert found["presets"][preset].keys() == {"2", "4", "8"}

@@ -63,6 +63,8 @@ def adam(learning_rate: float, b1: float, b2: float, epsilon: float) -> dict[str
     return {f"{player}.optimizer.{name}": value for player in ("gen", "disc") for name, value in values.items()}
 
 
+OURS = ("modern", "best", "stacked")
+
 TABLE: dict[str, dict[str, Any]] = {
     "vanilla": COMMON
     | hidden("relu")
@@ -172,11 +174,25 @@ def test_modern_is_the_default_and_averages_a_relativistic_generator_with_both_p
     assert {name: fields[name] for name in expected} == expected
 
 
+def test_best_and_stacked_are_modern_for_longer_and_on_other_data() -> None:
+    modern = dict(leaves(PRESETS["modern"]))
+    schedule = {"num_steps", "decay_start", "decay_steps", "average_decay", "latent.shared"}
+    rates = {"gen.optimizer.learning_rate", "disc.optimizer.learning_rate"}
+    cadences = {"every.log", "every.print", "every.sample", "every.checkpoint"}
+    differ = {name: {k for k, v in leaves(PRESETS[name]) if v != modern[k]} for name in ("best", "stacked")}
+    assert differ == {
+        "best": schedule | rates | cadences,
+        "stacked": (schedule - {"average_decay"}) | {"data.name"} | rates,
+    }
+    best = PRESETS["best"]
+    assert best.decay_start + best.decay_steps == best.num_steps == 80_000
+
+
 def test_real_images_in_a_step_are_those_of_the_originals() -> None:
-    sizes = {preset: config.real_batch_size for preset, config in PRESETS.items() if preset != "modern"}
+    sizes = {preset: config.real_batch_size for preset, config in PRESETS.items() if preset not in OURS}
     assert sizes == {"vanilla": 128, "leaky-tanh": 100, "deep-batchnorm": 16, "logged": 128, "gaussian-leaky": 128}
 
 
 def test_every_preset_has_a_description_of_one_line() -> None:
-    assert list(DESCRIPTIONS) == list(PRESETS) == ["modern", *TABLE]
+    assert list(DESCRIPTIONS) == list(PRESETS) == [*OURS, *TABLE]
     assert all(text and "\n" not in text for text in DESCRIPTIONS.values())

@@ -74,7 +74,7 @@ def test_help_shows_every_preset_with_its_description_and_every_field_with_its_f
 
 def test_every_field_has_a_help_text() -> None:
     groups = {"OptimizerConfig", "GeneratorConfig", "DiscriminatorConfig", "LatentConfig"}
-    groups |= {"ObjectiveConfig", "DataConfig", "EveryConfig"}
+    groups |= {"ObjectiveConfig", "AugmentConfig", "DataConfig", "EveryConfig"}
     seen = 0
     for body in (node.body for node in ast.parse(inspect.getsource(config)).body if isinstance(node, ast.ClassDef)):
         for field, text in itertools.pairwise(body):

@@ -11,10 +11,14 @@ import numpy as np
 
 from jaxgan.config import Config
 from jaxgan.gan.batches import Batch, Dataset, draw_batch
+from jaxgan.presets import PRESETS
 
 T = TypeVar("T")
 
 TINY_SHAPE = (4, 4, 1)
+
+SYSTEMS = tuple(name for name in PRESETS if name not in ("best", "stacked"))
+"""Presets that are tested one by one; the others are `modern` for longer, and on other data."""
 
 draw = jax.jit(draw_batch, static_argnums=0)
 

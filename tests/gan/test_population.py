@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_runs import TINY_SHAPE, bits, changed, differing, random_dataset, tiny
+from small_runs import SYSTEMS, TINY_SHAPE, bits, changed, differing, random_dataset, tiny
 
 from jaxgan.config import Config, InputError
 from jaxgan.devices import member_mesh
@@ -80,7 +80,7 @@ def alone(config: Config, dataset: Dataset, steps: int = STEPS) -> tuple[TrainSt
 # A member is a run.
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", SYSTEMS)
 def test_every_member_is_its_single_run(preset: str, few: Dataset) -> None:
     members = unlike(small(preset))
     in_turn, rows = train_population(members[0], MESH, place(members), few, STEPS, batched=False)
