@@ -6,11 +6,13 @@ The string under a field is its help text on the command line.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
 
 
 class InputError(ValueError):
@@ -254,6 +256,18 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{prefix}{item.name}.")
         else:
             yield f"{prefix}{item.name}", value
+
+
+def with_values(config: T, values: Mapping[str, Any]) -> T:
+    """A config with other values in fields by their dotted names, `{"objective.r1": 0.0}`, all at once."""
+    here = {name: value for name, value in values.items() if "." not in name}
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        group, _, rest = name.partition(".")
+        if rest:
+            groups.setdefault(group, {})[rest] = value
+    below = {group: with_values(getattr(config, group), inner) for group, inner in groups.items()}
+    return replace(config, **here, **below)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 _AT_LEAST_ZERO = "decay_steps decay_start eval_every data.holdout every.log every.print every.sample every.checkpoint"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import tyro
 
 from jaxgan import cli
-from jaxgan.config import Config, InputError, flag, leaves
+from jaxgan.config import Config, InputError, flag, leaves, with_values
 
 MOST_MEMBERS = 10_000
 
@@ -143,18 +143,6 @@ def swept_fields(members: Sequence[Config]) -> tuple[str, ...]:
     """The dotted names of the fields in which members differ, `seed` among them, in the config's order."""
     columns = zip(*(leaves(member) for member in members), strict=True)
     return tuple(column[0][0] for column in columns if len(set(column)) > 1)
-
-
-def with_values(config: Any, values: Mapping[str, Any]) -> Any:
-    """A config with other values, by dotted name, all at once."""
-    here = {name: value for name, value in values.items() if "." not in name}
-    groups: dict[str, dict[str, Any]] = {}
-    for name, value in values.items():
-        group, _, rest = name.partition(".")
-        if rest:
-            groups.setdefault(group, {})[rest] = value
-    below = {group: with_values(getattr(config, group), inner) for group, inner in groups.items()}
-    return replace(config, **here, **below)
 
 
 def group_members(members: Sequence[Config]) -> list[list[int]]:

@@ -8,7 +8,7 @@ A step on n devices takes
 
 where the floor is what a step costs however small its batch (starting kernels, Adam, random numbers), and a step has
 two all-reduces in a row, of D's gradient and of G's, each of `latency` + 2 (n - 1) / n * bytes / bandwidth (a ring).
-FLOPs are counted in the program as JAX lowers it. A member of a population exchanges nothing: n devices make n times
+FLOPs are counted in the program as XLA compiles it. A member of a population exchanges nothing: n devices make n times
 the steps.
 
 Rates, bandwidths and latencies are assumptions, of the order that vendors' tables and libraries' tests give; put in
@@ -70,7 +70,7 @@ def flops_per_image(config: Config) -> float:
 def _flops(config: Config) -> float:
     state = jax.eval_shape(lambda: init_state(config, jax.random.key(0)))
     batch = Batch(jnp.zeros((config.batch_size, 28, 28, 1)), jnp.zeros(config.batch_size, jnp.int32))
-    return train_step.program.lower(config.structure, state, batch).cost_analysis()["flops"]
+    return train_step.program.lower(config.structure, state, batch).compile().cost_analysis()["flops"]
 
 
 def gradient_bytes(config: Config) -> tuple[int, int]:

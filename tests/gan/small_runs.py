@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan.config import Config
+from jaxgan.config import Config, with_values
 from jaxgan.gan.batches import Batch, Dataset, draw_batch
 from jaxgan.presets import PRESETS
 
@@ -23,16 +22,7 @@ SYSTEMS = tuple(name for name in PRESETS if name not in ("best", "stacked"))
 draw = jax.jit(draw_batch, static_argnums=0)
 
 
-def changed(config: T, changes: dict[str, Any]) -> T:
-    """A config with other values in the fields named with dots: `{"objective.r1": 0.0}`, all at once."""
-    here = {name: value for name, value in changes.items() if "." not in name}
-    groups: dict[str, dict[str, Any]] = {}
-    for name, value in changes.items():
-        group, _, rest = name.partition(".")
-        if rest:
-            groups.setdefault(group, {})[rest] = value
-    below = {group: changed(getattr(config, group), inner) for group, inner in groups.items()}
-    return replace(config, **here, **below)  # pyright: ignore[reportArgumentType, reportCallIssue]
+changed = with_values
 
 
 def tiny(**changes: Any) -> Config:
