@@ -107,6 +107,7 @@ def test_every_member_is_its_single_run(preset: str, few: Dataset) -> None:
 def test_a_population_has_the_same_bits_wherever_it_is_cut_and_compiles_one_program(
     batched: bool, few: Dataset, caplog: pytest.LogCaptureFixture
 ) -> None:
+    population_loop.clear_cache()  # An earlier test may have compiled it.
     members = unlike(GAME)
     with jax.log_compiles():
         whole, rows = train_population(GAME, MESH, place(members), few, 12, batched=batched)
