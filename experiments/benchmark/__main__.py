@@ -6,9 +6,9 @@
     python -m experiments.benchmark --quick            # whether all works; writes nothing
     python -m experiments.benchmark tables             # README.md and plots anew from the results
 
-Questions: steps, limit, breakdown, growth, start, whole, quality; each is a module here. Results go into one JSON file
-a machine, and from there into the tables. Exit code 1: a check failed (a peer's losses are not ours, or XLA counts
-other operations than we do), and the section that it belongs to is not written.
+Questions: steps, limit, breakdown, growth, population, start, whole, quality; each is a module here. Results go into
+one JSON file a machine, and from there into the tables. Exit code 1: a check failed (a peer's losses are not ours, or
+XLA counts other operations than we do), and the section that it belongs to is not written.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from experiments.benchmark.settings import QUICK, SYSTEMS, Settings, prepared
 from jaxgan import cli
 from jaxgan.config import DataConfig, InputError
 
-Question = Literal["steps", "limit", "breakdown", "growth", "start", "whole", "quality", "tables"]
-QUESTIONS: tuple[Question, ...] = ("steps", "limit", "breakdown", "growth", "start", "whole", "quality")
+Question = Literal["steps", "limit", "breakdown", "growth", "population", "start", "whole", "quality", "tables"]
+QUESTIONS: tuple[Question, ...] = ("steps", "limit", "breakdown", "growth", "population", "start", "whole", "quality")
 COMMAND = "python -m experiments.benchmark"
 FAILED = 1
 

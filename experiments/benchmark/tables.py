@@ -9,6 +9,7 @@ from typing import Any
 from experiments.benchmark import results
 from experiments.benchmark.hlo import CATEGORIES
 from experiments.benchmark.peers import OURS, PEERS
+from experiments.benchmark.stats import spread
 
 README = Path(__file__).parent / "README.md"
 MARKS = ("<!-- tables -->", "<!-- end of tables -->")
@@ -77,8 +78,12 @@ def _ratio(rates: Mapping[str, Any]) -> str:
     if not peers:
         return ""
     fastest = max(peers, key=lambda name: peers[name])
-    ratios = sorted(a / b for a, b in zip(rates[OURS]["values"], rates[fastest]["values"], strict=True))
-    return f"{ratios[len(ratios) // 2]:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+    return _quotient(rates[OURS], rates[fastest])
+
+
+def _quotient(rate: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    ratios = [a / b for a, b in zip(rate["values"], other["values"], strict=True)]
+    return _range(spread(ratios), "{:.2f}")
 
 
 def limit_table(found: Mapping[str, Any]) -> Iterator[str]:
@@ -119,6 +124,18 @@ def growth_table(found: Mapping[str, Any]) -> Iterator[str]:
         yield from ("", f"{along}: {reason}.")
 
 
+def population_table(found: Mapping[str, Any]) -> Iterator[str]:
+    """Member-steps per second over sizes; ratios are to runs one after the other, repeat by repeat."""
+    sizes = list(next(iter(found["systems"].values()), ()))
+    yield from _head("member-steps/s", "one after the other", *(f"{size} members" for size in sizes[1:]))
+    for system, rates in found["systems"].items():
+        alone, *together = rates.values()
+        cells = [f"{rate['median']:,.0f}: {_quotient(rate, alone)}" for rate in together]
+        yield _row(f"`{system}`", _range(alone), *cells)
+    for system, reason in found["missing"].items():
+        yield from ("", f"{system}: {reason}.")
+
+
 def start_table(found: Mapping[str, Any]) -> Iterator[str]:
     """Seconds by stage."""
     yield from _head("seconds", "cold", "warm cache")
@@ -153,6 +170,7 @@ TABLES = {
     "limit": limit_table,
     "breakdown": breakdown_table,
     "growth": growth_table,
+    "population": population_table,
     "start": start_table,
     "whole": whole_table,
     "quality": quality_table,
@@ -162,6 +180,7 @@ TITLES = {
     "limit": "Share of the machine's limit",
     "breakdown": "Where a step's time goes",
     "growth": "Cost as the work grows",
+    "population": "Populations, beside runs one after the other",
     "start": "Time to the first step",
     "whole": "A whole process",
     "quality": "Time to quality",

@@ -44,6 +44,7 @@ def found() -> dict[str, Any]:
             "rows": [{"along": "batch", "value": 8192, "flops": 10**9, "rate": spread([3.0]), "memory": 5 * 10**8}],
             "missing": {"population": "not installed: none"},
         },
+        "population": {"systems": {"vanilla": {"1": spread([100.0]), "2": spread([130.0])}}, "missing": {}},
         "start": {name: {"whole": spread([value])} for name, value in (("cold", 3.0), ("warm", 1.5))},
         "whole": {
             "system": "vanilla",

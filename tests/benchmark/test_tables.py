@@ -38,7 +38,14 @@ def test_shares_and_counts_are_in_the_table_of_limits() -> None:
 
 def test_every_question_makes_lines_with_its_figures() -> None:
     text = "\n".join(tables.text(sections()))
-    for figure in ("200 (20%)", "batch 8,192", "| whole | 3.00 (3.00 to 3.00) | 1.50", "+5.0% over 10.0 s", "700 MB"):
+    for figure in (
+        "200 (20%)",
+        "batch 8,192",
+        "130: 1.30 (1.30 to 1.30)",
+        "| whole | 3.00 (3.00 to 3.00) | 1.50",
+        "+5.0% over 10.0 s",
+        "700 MB",
+    ):
         assert figure in text, figure
     assert "a distance of 10 was not reached" in text
     assert "| 40.0 | 4,000 | 12.50 |" in text
