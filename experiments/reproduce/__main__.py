@@ -1,4 +1,4 @@
-"""Reruns the published systems on real MNIST, scores them, and writes what came out beside this script.
+"""Reruns the published systems, and our own, on real MNIST, scores them, and writes what came out beside this script.
 
     python -m experiments.reproduce vanilla --manual-dir folder/with/the/four/gz/files --runs folder/for/runs
     python -m experiments.reproduce tables
@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,6 +55,8 @@ PLANS = {
         (2000, 6000, 42_000, 144_000, 244_000, 316_000, 857_000, 936_000, 972_000),
     ),
     "gaussian-leaky": Plan((30_000,) * 3, 5000, (1000, 5000, 10_000, 20_000, 30_000)),
+    "modern": Plan((12_000,) * 5, 2000, (1000, 2000, 4000, 6000, 8000, 12_000)),
+    "best": Plan((80_000,) * 5, 10_000, (5000, 10_000, 20_000, 40_000, 60_000, 80_000)),
 }
 
 
@@ -88,6 +90,7 @@ def main(wanted: Arguments) -> None:
         "command": f"python -m experiments.reproduce {wanted.what}",
         "versions": read_record(first).versions,
         "rows": rows,
+        "classes": class_shares(first),
         "losses": loss_bands(first),
     }
     if max(plan.lengths) >= MILLION:
@@ -136,6 +139,15 @@ def score(wanted: Arguments, plan: Plan, seed: int) -> Iterator[dict[str, Any]]:
 
 def _means(scores: Scores) -> dict[str, dict[str, float | None]]:
     return {name: {k: v["mean"] for k, v in row.items()} for name, row in scores.references.items()}
+
+
+def class_shares(run: Path) -> list[float]:
+    """How much of the training split each class is."""
+    from jaxgan.data.dataset import load_dataset
+
+    config = read_record(run).config
+    counts = np.bincount(load_dataset(replace(config, data=replace(config.data, holdout=0)), "train").labels)
+    return list(counts / counts.sum())
 
 
 def score_all(run: Path) -> dict[str, list[Any]]:
@@ -192,8 +204,12 @@ def tables() -> Iterator[str]:
         ("Parzen", "parzen", 1),
         ("two-sample", "two_sample", 3),
     )
-    yield "| system | steps | seeds | " + " | ".join(name for name, _, _ in columns) + " | minutes | steps/s |"
-    yield "|---|---|---|" + "---|" * (len(columns) + 2)
+    yield (
+        "| system | steps | seeds | "
+        + " | ".join(name for name, _, _ in columns)
+        + " | class off | minutes | steps/s |"
+    )
+    yield "|---|---|---|" + "---|" * (len(columns) + 3)
     references: dict[str, Any] = {}
     networks = set()
     for system in PLANS:
@@ -205,6 +221,8 @@ def tables() -> Iterator[str]:
         for step in sorted({row["step"] for row in found["rows"]}):
             rows = [row for row in found["rows"] if row["step"] == step]
             cells = [_spread([row["scores"][key] for row in rows], decimals) for _, key, decimals in columns]
+            shares = [np.mean([row["scores"][f"share/{i}"] for row in rows]) for i in range(len(found["classes"]))]
+            cells.append(f"{100 * np.abs(np.subtract(shares, found['classes'])).max():.2f}")
             timed = [row for row in rows if "seconds" in row]
             cells.append(_spread([row["seconds"] / 60 for row in timed], 1) if timed else "")
             cells.append(_spread([row["steps_per_second"] for row in timed], 0) if timed else "")
@@ -213,7 +231,7 @@ def tables() -> Iterator[str]:
     assert len(networks) == 1, f"scores of different feature networks cannot be compared: {networks}"
     for name, row in references.items():
         cells = [_spread([row[key]], decimals) for _, key, decimals in columns]
-        yield f"| {name} | | | " + " | ".join(cells) + " | | |"
+        yield f"| {name} | | | " + " | ".join(cells) + " | | | |"
 
 
 def _spread(values: list[float], decimals: int) -> str:
