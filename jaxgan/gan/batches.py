@@ -59,7 +59,8 @@ def to_unit(config: Config, images: Float[Array, "*shape"]) -> Float[Array, "*sh
 def draw_batch(config: Config, dataset: Dataset, key: Key[Array, ""], step: Int[Array, ""]) -> Batch:
     """The batch of step `step` (from 0) of the run whose key is `key`."""
     indices = batch_indices(config, key, step, dataset.images.shape[0])
-    return make_batch(config, dataset.images[indices], dataset.labels[indices])
+    images, labels = (leaf.at[indices].get(mode="promise_in_bounds", wrap_negative_indices=False) for leaf in dataset)
+    return make_batch(config, images, labels)
 
 
 def make_batch(config: Config, images: UInt8[Array, "batch h w c"], labels: Int32[Array, " batch"]) -> Batch:
