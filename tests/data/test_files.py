@@ -47,7 +47,9 @@ def test_idx_content_that_is_not_one_whole_array_is_refused(content: bytes, word
         parse_idx(content)
 
 
-@pytest.mark.parametrize("content", [b"", b"plain", gzip.compress(HEADER + bytes(6), mtime=0)[:-9], gzip.compress(HEADER, mtime=0)])
+@pytest.mark.parametrize(
+    "content", [b"", b"plain", gzip.compress(HEADER + bytes(6), mtime=0)[:-9], gzip.compress(HEADER, mtime=0)]
+)
 def test_a_gz_file_that_is_not_whole_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "images.gz"
     path.write_bytes(content)
