@@ -45,11 +45,13 @@ def main(arguments: Sequence[str]) -> int:
     _check(wanted)
 
     from jaxgan.runs import directory, scores
-    from jaxgan.runs.checkpoints import checkpoint_steps
-    from jaxgan.sample import Step, load_state, wanted_step
 
     record = directory.read_record(wanted.run)
     cli.start_jax()
+
+    from jaxgan.runs.checkpoints import checkpoint_steps
+    from jaxgan.sample import Step, load_state, wanted_step
+
     if not (there := checkpoint_steps(wanted.run)):
         raise InputError(f"{wanted.run} has no checkpoint yet")
     steps: Sequence[Step] = there if wanted.every_checkpoint else [wanted_step(wanted.checkpoint)]

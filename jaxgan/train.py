@@ -149,10 +149,7 @@ def _load(config: Config) -> Arrays:
 
 
 def _resume(preset: str | None, arguments: Sequence[str]) -> int:
-    from jaxgan.data.dataset import fingerprint
-    from jaxgan.devices import data_mesh, everywhere
     from jaxgan.runs import directory
-    from jaxgan.runs.checkpoints import Checkpoints, fresh_state, state_template
 
     clues = cli.parse_some(Clues, arguments, usage="train")
     run = clues.run_dir or directory.latest_directory(RUNS / f"{preset or DEFAULT_PRESET}-{clues.seed}")
@@ -164,6 +161,11 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
     record = replace(stored, config=replace(wanted.config, data=absolute(wanted.config.data)))
     check_resumable(stored.config, record.config)
     terminal = _join(wanted)
+
+    from jaxgan.data.dataset import fingerprint
+    from jaxgan.devices import data_mesh, everywhere
+    from jaxgan.runs.checkpoints import Checkpoints, fresh_state, state_template
+
     with contextlib.ExitStack() as ownership:
 
         def own() -> None:

@@ -17,9 +17,25 @@ from jaxgan.data import cache
 from jaxgan.data.folders import prepared_folder
 
 SMALL = ("--gen.widths", "16", "--disc.widths", "16", "--batch-size", "8", "--data.holdout", "0", "--every.grid", "2")
+SMALL += ("--every.log", "0")  # A run without rows draws no curves, which takes as long as to train.
+
+# The environment of commands that compile what no other test does, and whose bits are compared with none of another
+# program: compiled without optimisations, as `conftest.py` has it.
+QUICKLY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false"}
 
 # A run with scores; its distances fall and rise at such a rate, so that the best is as a rule not the last.
-SCORED = ("--num-steps", "300", "--every.checkpoint", "50", "--every.sample", "100", "--keep", "10")
+SCORED = (
+    "--num-steps",
+    "300",
+    "--every.log",
+    "100",
+    "--every.checkpoint",
+    "50",
+    "--every.sample",
+    "100",
+    "--keep",
+    "10",
+)
 SCORED += ("--eval-every", "25", "--keep-best", "--data.holdout", "100")
 SCORED += ("--gen.optimizer.learning-rate", "0.02", "--disc.optimizer.learning-rate", "0.02")
 
@@ -60,12 +76,14 @@ def command(door: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", f"jaxgan.{door}", *map(str, arguments)]
 
 
-def run(door: str, *arguments: object, cwd: Path | None = None, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Runs a door to its end."""
+def run(
+    door: str, *arguments: object, cwd: Path | None = None, quickly: bool = False, **changes: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a door to its end, `quickly` with the environment QUICKLY."""
     return subprocess.run(
         command(door, *arguments),
         cwd=cwd,
-        env=environment(**changes),
+        env=environment(**QUICKLY if quickly else {}, **changes),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -74,10 +92,10 @@ def run(door: str, *arguments: object, cwd: Path | None = None, **changes: str) 
     )
 
 
-def train(data: Path, run_dir: Path, *arguments: object, preset: str = "vanilla") -> str:
+def train(data: Path, run_dir: Path, *arguments: object, preset: str = "vanilla", quickly: bool = False) -> str:
     """Trains a small system on the small data into `run_dir`; its standard output, if it succeeds."""
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", run_dir)
-    return succeed(run("train", preset, *SMALL, *fixed, *arguments))
+    return succeed(run("train", preset, *SMALL, *fixed, *arguments, quickly=quickly))
 
 
 def start(data: Path, run_dir: Path, *arguments: object) -> subprocess.Popen[str]:

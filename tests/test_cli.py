@@ -7,7 +7,7 @@ from running import prepare_small_data, run
 
 def test_compiled_programs_are_kept_for_the_next_process_in_a_private_folder(tmp_path: Path) -> None:
     data = prepare_small_data(tmp_path / "data")
-    tiny = ("vanilla", "--num-steps", 1, "--gen.widths", 8, "--disc.widths", 8, "--every.sample", 0)
+    tiny = ("vanilla", "--num-steps", 1, "--gen.widths", 8, "--disc.widths", 8, "--every.sample", 0, "--every.log", 0)
     where = ("--data.name", "digits", "--data.data-dir", data, "--data.holdout", 0)
     home = tmp_path / "home"
 
@@ -21,6 +21,7 @@ def test_compiled_programs_are_kept_for_the_next_process_in_a_private_folder(tmp
             tmp_path / str(number),
             JAX_COMPILATION_CACHE_DIR="",
             XDG_CACHE_HOME=str(home),
+            quickly=True,
         )
         assert finished.returncode == 0, finished.stderr
         return {path: path.stat().st_mtime_ns for path in home.rglob("*-cache")}

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gan.small_runs import SYSTEMS, TINY_SHAPE, changed, differing, random_dataset, tiny
-from running import complaint, environment, prepare_small_data, run
+from running import QUICKLY, complaint, environment, prepare_small_data, run
 
 from jaxgan import devices
 from jaxgan.config import Config, InputError
@@ -29,12 +29,10 @@ HALVES = {"objective.name": "non_saturating", "objective.updates": "halves", "ob
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """What `many_devices.py` finds."""
-    # The program of eight devices compiles in a third of the time without optimisations, and means the same.
-    cheap = {"XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     wide = {"JAX_NUM_CPU_DEVICES": "8", "JAX_ENABLE_X64": "1"}
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("many_devices.py"))],
-        env=environment(**cheap, **wide),
+        env=environment(**QUICKLY, **wide),
         capture_output=True,
         text=True,
         timeout=400,

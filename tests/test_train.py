@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from running import (
+    QUICKLY,
     SMALL,
     checkpoint_steps,
     command,
@@ -99,7 +100,7 @@ def test_training_never_imports_tensorflow(data: Path, tmp_path: Path) -> None:
         "assert not any(name.split('.')[0] in ('tensorflow', 'torch', 'keras') for name in sys.modules)"
     )
     arguments = ["vanilla", *SMALL, "--data.name", "digits", "--data.data-dir", str(data), "--num-steps", "3"]
-    arguments += ["--run-dir", str(tmp_path / "run")]
+    arguments += ["--run-dir", str(tmp_path / "run"), "--every.log", "1"]
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -219,7 +220,7 @@ def test_a_pipe_gets_plain_lines_at_the_printing_cadence(finished: tuple[Path, s
 
 
 def test_deep_batchnorm_prints_the_accuracy_of_its_discriminator(data: Path, tmp_path: Path) -> None:
-    text = train(data, tmp_path / "run", "--num-steps", "2", preset="deep-batchnorm")
+    text = train(data, tmp_path / "run", "--num-steps", "2", preset="deep-batchnorm", quickly=True)
     assert re.search(r"^step +1  D loss [\d.]+  G loss [\d.]+  D accuracy [\d.]+%", text, re.MULTILINE)
     assert "moving statistics" in text
     # Its pictures are those after the update of steps 0, 200, ...
@@ -246,12 +247,12 @@ def test_the_training_program_is_compiled_once_in_a_run(data: Path, tmp_path: Pa
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", tmp_path / "run")
     lengths = ("--num-steps", "77", "--every.sample", "10", "--every.checkpoint", "7")
     line = ("vanilla", *SMALL, *fixed, *lengths)
-    done = run("train", *line, JAX_LOG_COMPILES="1", JAX_ENABLE_COMPILATION_CACHE="0")
+    done = run("train", *line, JAX_LOG_COMPILES="1", JAX_ENABLE_COMPILATION_CACHE="0", quickly=True)
     assert done.returncode == 0
     assert len(re.findall(r"Finished XLA compilation of jit\(train_loop\)", done.stderr)) == 1
 
 
-LONG = ("--num-steps", "3000", "--every.log", "10", "--every.sample", "100", "--every.checkpoint", "100")
+LONG = ("--num-steps", "2000", "--every.log", "10", "--every.sample", "100", "--every.checkpoint", "100")
 
 
 @pytest.fixture(scope="session")
@@ -261,7 +262,7 @@ def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_dir
 
 
-@pytest.mark.parametrize("moment", ["config.json", "checkpoints/200", "checkpoints/1000"])
+@pytest.mark.parametrize("moment", ["config.json", "checkpoints/200", "checkpoints/700"])
 def test_a_run_that_is_killed_and_resumed_ends_with_the_bits_of_one_that_was_not(
     data: Path, uninterrupted: Path, tmp_path: Path, moment: str
 ) -> None:
@@ -270,9 +271,9 @@ def test_a_run_that_is_killed_and_resumed_ends_with_the_bits_of_one_that_was_not
     process.kill()
     assert process.wait() == -signal.SIGKILL
     process.communicate()
-    assert 3000 not in checkpoint_steps(tmp_path / "run") if (tmp_path / "run" / "checkpoints").exists() else True
+    assert 2000 not in checkpoint_steps(tmp_path / "run") if (tmp_path / "run" / "checkpoints").exists() else True
     resume(tmp_path / "run")
-    same_run(uninterrupted, tmp_path / "run", 3000)
+    same_run(uninterrupted, tmp_path / "run", 2000)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -290,7 +291,7 @@ def test_a_signal_ends_a_run_after_a_checkpoint_with_a_line_on_how_to_resume(
         last == f"stopped by {number.name}; resume with: python -m jaxgan.train --run-dir {tmp_path / 'run'} --resume"
     )
     resume(tmp_path / "run")
-    same_run(uninterrupted, tmp_path / "run", 3000)
+    same_run(uninterrupted, tmp_path / "run", 2000)
 
 
 def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(
@@ -333,7 +334,7 @@ def test_divergence_leaves_the_last_good_checkpoint_and_saves_no_bad_state(data:
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", tmp_path / "run", "--num-steps", "60")
     # Without a penalty the critic's weights grow at every step, until the square of G's gradient overflows.
     rates = ("--objective.name", "wasserstein", "--disc.optimizer.learning-rate", "1e8")
-    done = run("train", "vanilla", *SMALL, *fixed, *rates, "--every.checkpoint", "1", "--keep", "100")
+    done = run("train", "vanilla", *SMALL, *fixed, *rates, "--every.checkpoint", "1", "--keep", "100", quickly=True)
     assert done.returncode == 3
     found = re.search(r"at step (\d+); the last good checkpoint is that of step (\d+)\n", done.stderr)
     assert found, done.stderr
@@ -519,7 +520,7 @@ def test_a_flipped_bit_in_a_checkpoint_is_found(copied: Path) -> None:
 
 
 def test_a_checkpoint_of_another_run_is_passed_over(copied: Path, data: Path, tmp_path: Path) -> None:
-    train(data, tmp_path / "wide", "--num-steps", "120", "--gen.widths", "24")
+    train(data, tmp_path / "wide", "--num-steps", "120", "--gen.widths", "24", quickly=True)
     (tmp_path / "wide" / "checkpoints" / "120").rename(copied / "checkpoints" / "120")
     done = run("train", "--run-dir", copied, "--resume", "--num-steps", "120")
     assert "the checkpoint of step 120" in done.stderr
@@ -557,7 +558,7 @@ def test_a_full_disk_ends_a_run_with_one_line_and_its_last_checkpoint(data: Path
     )
     done = subprocess.run(
         ["unshare", "-Urm", "bash", "-c", inside, *line],
-        env=environment(),
+        env=environment(**QUICKLY),
         capture_output=True,
         text=True,
         timeout=120,

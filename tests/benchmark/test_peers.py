@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from running import QUICKLY
 
 from experiments.benchmark.peers import LOSSES, OURS, PEERS, EpochOrder
 from experiments.benchmark.processes import PeerFailed, PeerMissing, Process, peer_process
@@ -15,8 +16,6 @@ from jaxgan.presets import PRESETS
 
 SEEDS, STEPS = 8, 60
 KINDS = ("leaky-tanh", "deep-batchnorm", "modern")
-# Of our time most is compiling; LLVM need not make such small programs fast.
-QUICKLY = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
 
 def small(preset: str) -> Config:
