@@ -129,7 +129,8 @@ def score(wanted: Arguments, plan: Plan, seed: int) -> Iterator[dict[str, Any]]:
     # The time between the first file of an uninterrupted run and its last.
     seconds = (run / "losses.png").stat().st_mtime - (run / "config.json").stat().st_mtime
     for step in sorted({min(plan.lengths), length}):
-        command("evaluate", run, "--two-sample", "--checkpoint", step)
+        if not (run / "scores.json").exists() or step not in read_scores(run / "scores.json").checkpoints:
+            command("evaluate", run, "--two-sample", "--checkpoint", step)
         scores = read_scores(run / "scores.json")
         row = {"seed": seed, "step": step, "scores": {k: v["mean"] for k, v in scores.checkpoints[step].items()}}
         if step == length:
