@@ -30,16 +30,17 @@ if "JAXGAN_TEST_PROGRAMS" not in os.environ:
 install_import_hook("jaxgan", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 import jax  # noqa: E402
-from running import SCORED, ScoredRun, finish, prepare_small_data, start  # noqa: E402
+from running import QUICKLY, SCORED, ScoredRun, finish, prepare_small_data, start  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 2)  # For populations; all else runs on the first.
 # Only programs that are slow to compile are worth a place among the shared ones: at each new one JAX looks at all.
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 # Most of the time of these tests goes into compiling. Without optimisations it takes a fifth, and programs mean the
-# same; `XLA_FLAGS= python -m pytest` leaves them in. The commands that tests start compile as they do for everybody.
+# same; `XLA_FLAGS= python -m pytest` leaves them in. Commands that tests start compile as for everybody, but for those
+# that a test starts with QUICKLY.
 if "XLA_FLAGS" not in os.environ:
     jax.config.update("jax_disable_most_optimizations", True)
-    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+    os.environ["XLA_FLAGS"] = QUICKLY["XLA_FLAGS"]
     jax.devices()  # XLA reads its flags once, here.
     del os.environ["XLA_FLAGS"]
 jax.config.update("jax_numpy_dtype_promotion", "strict")
