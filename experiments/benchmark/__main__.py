@@ -4,7 +4,7 @@
     python -m experiments.benchmark                    # everything
     python -m experiments.benchmark steps limit        # some questions
     python -m experiments.benchmark --quick            # whether all works; writes nothing
-    python -m experiments.benchmark tables             # README.md and plots anew from the results
+    python -m experiments.benchmark tables             # both README.md and the plots anew from the results
 
 Questions: steps, limit, breakdown, growth, population, start, whole, quality; each is a module here. Results go into
 one JSON file a machine, and from there into the tables. Exit code 1: a check failed (a peer's losses are not ours, or
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     if "tables" in wanted.questions:
         if len(wanted.questions) > 1:
             raise InputError("tables measures nothing: name it alone")
-        tables.write(folder or results.FOLDER, tables.README)
+        tables.write(folder or results.FOLDER, tables.README, tables.SUMMARY)
         return 0
     # Peers share a GPU, so JAX must not take all of its memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -14,12 +14,13 @@ from experiments.benchmark.peers import OURS, POPULATION
 from experiments.benchmark.processes import PeerMissing, Process, peer_process
 from experiments.benchmark.settings import Work
 from experiments.benchmark.stats import spread
+from jaxgan.runs.sweeping import SHORTEST_PIECE
 
 SYSTEMS = ("vanilla", "modern")
 MEMBERS = (2, 4, 8, 16, 32, 64)
 ONE_BY_ONE = 1
-FEWEST = 3
-"""Steps in a piece, however long they take."""
+FEWEST = SHORTEST_PIECE
+"""Steps of each member in a piece, however long they take: what a sweep makes."""
 
 
 def measure(work: Work) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def _measure(work: Work, system: str) -> dict[str, Any]:
             alone = members == ONE_BY_ONE
             processes[members] = stack.enter_context(peer_process(OURS if alone else POPULATION))
             processes[members].build(config, work.images, **({} if alone else {"members": members}))
-            processes[members].train(FEWEST)
+            processes[members].train(1)
         lengths = {n: max(FEWEST, round(p.rate(FEWEST) * work.settings.seconds)) for n, p in processes.items()}
         rates: dict[int, list[float]] = {members: [] for members in processes}
         for _ in range(work.settings.repeats):

@@ -11,13 +11,26 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import cattrs
 
 from jaxgan.config import Config
 
 ROOT = Path(__file__).parents[2]
+
+
+def peak_memory(process: int | Literal["self"]) -> int:
+    """Peak resident memory of a running process in bytes, as Linux knows it; 0 elsewhere.
+
+    What the system counts for processes that have ended (`ru_maxrss`) is at least what the process had that started
+    them.
+    """
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 class PeerFailed(Exception):  # noqa: N818 (a name that says what happened)

@@ -12,31 +12,48 @@ from experiments.benchmark.peers import OURS, PEERS
 from experiments.benchmark.stats import spread
 
 README = Path(__file__).parent / "README.md"
+SUMMARY = Path(__file__).parents[2] / "README.md"
 MARKS = ("<!-- tables -->", "<!-- end of tables -->")
 
 
-def write(folder: Path, readme: Path) -> None:
-    """Makes the tables between the marks of a Markdown file, and the plots beside the results, from all results."""
+def write(folder: Path, readme: Path, summary: Path) -> None:
+    """Plots all results beside them, and makes tables anew between the marks of two Markdown files.
+
+    Args:
+        folder: Of the results.
+        readme: Has everything about every machine.
+        summary: Has steps per second beside peers.
+    """
     from experiments.benchmark.roofline import plot
 
-    lines: list[str] = []
-    for path in sorted(folder.glob("*.json")):
-        found = results.read(path)
+    all_found = {path: results.read(path) for path in sorted(folder.glob("*.json"))}
+    for path, found in all_found.items():
         if "limit" in found["sections"]:
             plot(found, path.with_suffix(".png"))
-        lines += machine_lines(path.stem, found)
-    before, _, rest = readme.read_text().partition(MARKS[0])
-    readme.write_text("\n".join([before + MARKS[0], "", *lines, MARKS[1] + rest.partition(MARKS[1])[2]]))
+    _fill(readme, (line for path, found in all_found.items() for line in machine_lines(path.stem, found)))
+    _fill(summary, (line for found in all_found.values() for line in summary_lines(found)))
+
+
+def _fill(file: Path, lines: Iterable[str]) -> None:
+    before, _, rest = file.read_text().partition(MARKS[0])
+    file.write_text("\n".join([before + MARKS[0], "", *lines, MARKS[1] + rest.partition(MARKS[1])[2]]))
+
+
+def summary_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Steps per second of one machine, if they have been measured."""
+    if "steps" in found["sections"]:
+        yield f"Steps per second, median (least to most), on {_machine(found['machine'])}"
+        yield ""
+        yield from _rates(found["sections"]["steps"]["found"])
+        yield ""
 
 
 def machine_lines(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     """Everything about one machine."""
-    facts, sections = found["machine"], found["sections"]
-    cores = f"{facts['processor']}, cores: {facts['cores']}, {facts['memory_gb']} GB, {facts['system']}"
-    device = "" if facts["device"] == "cpu" else f"{facts['device']}; "
+    sections = found["sections"]
     yield f"## {name}"
     yield ""
-    yield f"{device}{cores}."
+    yield _machine(found["machine"])
     for key, make in TABLES.items():
         if key in sections:
             section = sections[key]
@@ -48,13 +65,15 @@ def machine_lines(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     yield ""
 
 
+def _machine(facts: Mapping[str, Any]) -> str:
+    cores = f"{facts['processor']}, cores: {facts['cores']}, {facts['memory_gb']} GB, {facts['system']}"
+    device = "" if facts["device"] == "cpu" else f"{facts['device']}; "
+    return f"{device}{cores}."
+
+
 def steps_table(found: Mapping[str, Any]) -> Iterator[str]:
     """Steps per second of all peers; the ratio is to the fastest of them, repeat by repeat."""
-    names = [name for name in PEERS if name in found["peers"]]
-    yield from _head("system", *(PEERS[name].title for name in names), "jaxgan / fastest peer")
-    for system, rates in found["systems"].items():
-        cells = [_range(rates[name]) if name in rates else "" for name in names]
-        yield _row(f"`{system}`", *cells, _ratio(rates))
+    yield from _rates(found)
     yield ""
     kinds = [
         f"{PEERS[name].title}: {', '.join(f'{k} {v}' for k, v in facts['versions'].items())} on {facts['device']}, "
@@ -71,6 +90,14 @@ def steps_table(found: Mapping[str, Any]) -> Iterator[str]:
         f"{f'{len(failures)} differ' if failures else 'none differs'} "
         f"(Welch's test, level {check['level']} for all together)."
     )
+
+
+def _rates(found: Mapping[str, Any]) -> Iterator[str]:
+    names = [name for name in PEERS if name in found["peers"]]
+    yield from _head("system", *(PEERS[name].title for name in names), "jaxgan / fastest peer")
+    for system, rates in found["systems"].items():
+        cells = [_range(rates[name]) if name in rates else "" for name in names]
+        yield _row(f"`{system}`", *cells, _ratio(rates))
 
 
 def _ratio(rates: Mapping[str, Any]) -> str:

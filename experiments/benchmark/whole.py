@@ -7,7 +7,6 @@ that grows slower or faster favours neither.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 import time
@@ -15,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmark.peers import OURS
-from experiments.benchmark.processes import ROOT, peer_process
+from experiments.benchmark.processes import ROOT, peak_memory, peer_process
 from experiments.benchmark.settings import Work
 from experiments.benchmark.start import SYSTEM, train_command
+
+LOOK = 0.05
+"""Seconds between looks at the process, which has no memory of its peak when it has ended."""
 
 
 def measure(work: Work) -> dict[str, Any]:
@@ -42,9 +44,11 @@ def _run(work: Work, steps: int) -> tuple[float, int]:
     with tempfile.TemporaryDirectory() as folder:
         line = [*train_command(work), "--num-steps", str(steps), "--run-dir", str(Path(folder) / "run")]
         began = time.perf_counter()
-        process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        peak = 0
+        with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+            while process.poll() is None:
+                peak = max(peak, peak_memory(process.pid))
+                time.sleep(LOOK)
         if process.returncode != 0:
             raise RuntimeError(f"exit code {process.returncode}: {' '.join(line)}")
-        return time.perf_counter() - began, usage.ru_maxrss * 1024
+        return time.perf_counter() - began, peak

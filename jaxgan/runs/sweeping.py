@@ -51,7 +51,9 @@ PICTURES = 10
 """Images of each member in the picture of all."""
 FRECHET = "score/frechet"
 KEPT = 2  # Checkpoints of a wave: the newest, and one to fall back on.
-_FIRST_PIECE = 8  # Steps before the speed is known.
+SHORTEST_PIECE = 16
+"""Steps of each member between looks, also where they take longer than SECONDS_BETWEEN_LOOKS: on a CPU the device
+fetches and returns each member's state once a piece, which takes as long as one or two of its steps."""
 
 Scorer = Callable[[Config, TrainState], Mapping[str, float]]
 Metrics = Mapping[str, Float[np.ndarray, "member steps"]]
@@ -187,7 +189,7 @@ def run_sweep(
 
 def _train_wave(wave: Wave, dataset: Dataset, interruption: Interruption, table: MemberTable, score: Scorer) -> None:
     """Trains a wave to its end or an interruption, and leaves a checkpoint of its last step."""
-    config, length = wave.config, _FIRST_PIECE
+    config, length = wave.config, SHORTEST_PIECE
     wave.folder.mkdir(parents=True, exist_ok=True)
     with Checkpoints(wave.folder, keep=KEPT) as checkpoints:
         wave.begin(checkpoints, table.warn)
@@ -204,7 +206,7 @@ def _train_wave(wave: Wave, dataset: Dataset, interruption: Interruption, table:
             _evaluate_if_due(wave, interruption, table, score)
             if is_due(wave.step, config.every.checkpoint):
                 checkpoints.save(wave.stored())
-            length = max(1, min(CAPACITY, round(rate * SECONDS_BETWEEN_LOOKS), 4 * length))
+            length = max(SHORTEST_PIECE, min(CAPACITY, round(rate * SECONDS_BETWEEN_LOOKS), 4 * length))
         checkpoints.save(wave.stored())
         checkpoints.wait()
 

@@ -75,21 +75,26 @@ def test_a_damaged_file_is_told_in_one_line(content: str, tmp_path: Path) -> Non
 
 def test_tables_and_plot_are_made_between_the_marks_again_and_again(tmp_path: Path) -> None:
     path = results.add(tmp_path, FACTS, sections())
-    readme = tmp_path / "README.md"
-    readme.write_text("\n".join(["before", tables.MARKS[0], "stale figures", tables.MARKS[1], "after"]))
-    tables.write(tmp_path, readme)
-    first = readme.read_text()
-    tables.write(tmp_path, readme)
-    assert readme.read_text() == first
-    assert first.startswith("before\n")
-    assert first.endswith("\nafter")
-    assert "stale figures" not in first
-    assert "## some-cpu-r-9000-2-cores" in first
+    files = tmp_path / "README.md", tmp_path / "SUMMARY.md"
+    for file in files:
+        file.write_text("\n".join(["before", tables.MARKS[0], "stale figures", tables.MARKS[1], "after"]))
+    tables.write(tmp_path, *files)
+    first = [file.read_text() for file in files]
+    tables.write(tmp_path, *files)
+    assert [file.read_text() for file in files] == first
+    for text in first:
+        assert text.startswith("before\n")
+        assert text.endswith("\nafter")
+        assert "stale figures" not in text
+        assert "2.00 (1.50 to 2.50)" in text
+    assert "## some-cpu-r-9000-2-cores" in first[0]
+    assert "Some CPU (R) 9000" in first[1]
     assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_page_of_the_benchmark_has_the_marks_and_every_peer() -> None:
+def test_the_pages_have_the_marks_and_that_of_the_benchmark_every_peer() -> None:
     page = tables.README.read_text()
-    assert all(mark in page for mark in tables.MARKS)
+    for file in (tables.README, tables.SUMMARY):
+        assert all(mark in file.read_text() for mark in tables.MARKS)
     text = " ".join(page.split())
     assert all(entry.title in text for entry in PEERS.values())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import cattrs
 import numpy as np
 
 from experiments.benchmark.peers import OURS, PEERS, POPULATION, NeedsGPU, Peer, build
+from experiments.benchmark.processes import peak_memory
 from jaxgan.config import Config
 
 
@@ -56,7 +56,7 @@ class Server:
 
     def memory(self) -> dict[str, Any]:
         """Peak resident memory of this process and, where JAX knows it, peak memory of its device, in bytes."""
-        found = {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        found = {"memory": peak_memory("self")}
         if "jax" in sys.modules:
             statistics = sys.modules["jax"].local_devices()[0].memory_stats() or {}
             if "peak_bytes_in_use" in statistics:
