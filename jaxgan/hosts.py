@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar, cast
 
 import tyro
 
@@ -29,6 +29,8 @@ _GOODBYE = b"."
 
 HEARTBEAT_SECONDS = 30
 """How long a process may be silent before it counts as lost."""
+SOCKET_SECONDS = 20
+"""How long processes that JAX has brought together try to have sockets of their own."""
 LOST = 4
 """The exit code where another process of the job is lost."""
 _MESSAGE_BYTES = 2**14
@@ -91,24 +93,20 @@ def join(wanted: Hosts) -> None:
 
     if wanted.coordinator is not None and wanted.num_processes is not None and wanted.process_id is not None:
         # JAX itself aborts the process where others are missing or too many, so they are counted first.
-        _links.update(meet(wanted.coordinator, wanted.num_processes, wanted.process_id, wanted.start_timeout))
-        for i, link in _links.items():
-            threading.Thread(target=_watch, args=(i, link), daemon=True).start()
-        # gRPC would go to it through the proxy that the environment names for the web, and JAX warns of that.
-        os.environ["no_grpc_proxy"] = wanted.coordinator.rpartition(":")[0]  # noqa: SIM112 (its name)
+        _watch_all(meet(wanted.coordinator, wanted.num_processes, wanted.process_id, wanted.start_timeout))
     import jax
 
-    jax.config.update("jax_check_proxy_envs", wanted.coordinator is None)
     # It takes SIGTERM, which a run answers with a checkpoint.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(
-            wanted.coordinator,
-            wanted.num_processes,
-            wanted.process_id,
-            initialization_timeout=wanted.start_timeout,
-            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-        )
+        with _without_proxies():
+            jax.distributed.initialize(
+                wanted.coordinator,
+                wanted.num_processes,
+                wanted.process_id,
+                initialization_timeout=wanted.start_timeout,
+                heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            )
     except (ValueError, RuntimeError, OSError) as error:
         if wanted.coordinator is None and isinstance(error, ValueError):
             raise InputError(
@@ -116,6 +114,61 @@ def join(wanted: Hosts) -> None:
                 "name one with --coordinator HOST:PORT --num-processes N --process-id I"
             ) from error
         raise InputError(f"{_CANNOT}: {error}") from error
+
+
+@contextlib.contextmanager
+def _without_proxies() -> Iterator[None]:
+    """Hides the proxies that the environment names for the web: gRPC would look for the coordinator behind them."""
+    names = [name for name in os.environ if name.lower() in ("grpc_proxy", "http_proxy", "https_proxy")]
+    hidden = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def watch() -> None:
+    """Has this process end where another one of its job is lost; all of them must come here after `join`.
+
+    Processes that `join` has not counted itself open sockets to each other. Where they cannot, the first one warns.
+    """
+    import jax
+
+    num_processes, process_id = jax.process_count(), jax.process_index()
+    if num_processes == 1 or _links:
+        return
+    from jaxgan.rendezvous import introduce, receive
+
+    listener = socket.create_server(("", 0), backlog=num_processes) if process_id == 0 else None
+    mine = None if listener is None else (sorted({socket.getfqdn(), socket.gethostname()}), listener.getsockname()[1])
+    names, port = cast("tuple[list[str], int]", gather(mine)[0])
+    links: dict[int, socket.socket] = {}
+    failed: str | None = None
+    try:
+        if listener is not None:
+            links = receive(listener, num_processes, SOCKET_SECONDS)
+        else:
+            links = {0: introduce(names, port, num_processes, process_id, SOCKET_SECONDS)}
+    except (InputError, TimeoutError) as error:
+        failed = str(error)
+    reasons = [reason for reason in gather(failed) if reason is not None]
+    if not reasons:
+        _watch_all(links)
+        return
+    for link in links.values():
+        link.close()
+    if is_first():
+        print(
+            f"jaxgan: warning: the processes of this job have no sockets to each other ({reasons[0]}): "
+            f"where one is lost, it takes {HEARTBEAT_SECONDS} s until JAX ends the others",
+            file=sys.stderr,
+        )
+
+
+def _watch_all(links: dict[int, socket.socket]) -> None:
+    _links.update(links)
+    for i, link in links.items():
+        threading.Thread(target=_watch, args=(i, link), daemon=True).start()
 
 
 def _watch(i: int, link: socket.socket) -> None:
@@ -132,7 +185,8 @@ def lose(what: str) -> NoReturn:
     """Ends this process at once, with one line, because it cannot go on without another one."""
     _last_word.acquire()
     told = f"{' '.join(what.split())}: see what it says, then start all of them again with --resume"
-    print(f"jaxgan: error: {told}", file=sys.stderr, flush=True)
+    # In one piece: JAX's threads may speak at the same moment.
+    os.write(sys.stderr.fileno(), f"jaxgan: error: {told}\n".encode())
     os._exit(LOST)
 
 

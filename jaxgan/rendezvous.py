@@ -1,16 +1,19 @@
-"""The processes of a job meet before JAX connects them: each says to the first, over a socket, who it is.
+"""The processes of a job meet: each says to the first, over a socket, who it is.
 
-JAX itself aborts a process whose job is not whole. And the sockets stay open: where one of them closes without a
-goodbye, that process is lost, which is known at once, whatever the collectives of a platform do then.
+They do so before JAX connects them where they know how, for JAX itself aborts a process whose job is not whole. And
+the sockets stay open: where one of them closes without a goodbye, that process is lost, which is known at once,
+whatever the collectives of a platform do then.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import operator
 import socket
 import time
+from collections.abc import Sequence
 
 from jaxgan.config import InputError
 
@@ -32,21 +35,31 @@ def meet(coordinator: str, num_processes: int, process_id: int, seconds: float) 
         InputError: They are not all there in time, or do not agree on who they are.
     """
     host, _, port = coordinator.rpartition(":")
-    deadline = time.monotonic() + seconds
     if process_id == 0:
-        return _receive(host, int(port), num_processes, deadline, seconds)
-    return {0: _introduce(host, int(port), num_processes, process_id, deadline, seconds)}
+        try:
+            listener = socket.create_server(("", int(port)), backlog=num_processes)
+        except OSError as error:
+            raise InputError(f"--coordinator {coordinator} cannot be listened at: {error.strerror}") from error
+        return receive(listener, num_processes, seconds)
+    try:
+        return {0: introduce([host], int(port), num_processes, process_id, seconds)}
+    except TimeoutError as error:
+        raise InputError(
+            f"--coordinator {coordinator} cannot be reached within {seconds:.0f} s ({error}): "
+            "start process 0 there, or mend the address"
+        ) from error
 
 
-def _receive(host: str, port: int, num_processes: int, deadline: float, seconds: float) -> dict[int, socket.socket]:
-    """Hears all others, then tells each of them how it went."""
+def receive(listener: socket.socket, num_processes: int, seconds: float) -> dict[int, socket.socket]:
+    """Hears all others at a socket, then tells each of them how it went, and closes it.
+
+    Raises:
+        InputError: They are not all there in time, or do not agree on who they are.
+    """
+    deadline = time.monotonic() + seconds
     guests: dict[int, socket.socket] = {}
     verdict: str | None = None
-    with contextlib.ExitStack() as opened:
-        try:
-            listener = opened.enter_context(socket.create_server(("", port), backlog=num_processes))
-        except OSError as error:
-            raise InputError(f"--coordinator {host}:{port} cannot be listened at: {error.strerror}") from error
+    with listener, contextlib.ExitStack() as opened:
         while verdict is None and len(guests) < num_processes - 1:
             listener.settimeout(max(0.01, deadline - time.monotonic()))
             try:
@@ -73,7 +86,6 @@ def _receive(host: str, port: int, num_processes: int, deadline: float, seconds:
         if verdict is not None:
             raise InputError(verdict)
         opened.pop_all()
-    listener.close()
     return guests
 
 
@@ -83,12 +95,19 @@ def _tell(guest: socket.socket, verdict: str | None) -> None:
         guest.settimeout(None)
 
 
-def _introduce(
-    host: str, port: int, num_processes: int, process_id: int, deadline: float, seconds: float
-) -> socket.socket:
-    """Goes to the first process, says who this is, and hears how it went."""
+def introduce(hosts: Sequence[str], port: int, num_processes: int, process_id: int, seconds: float) -> socket.socket:
+    """Goes to the first process at any of some names of its host, says who this is, and hears how it went.
+
+    Raises:
+        InputError: The processes do not agree on who they are, or another one does not come.
+        TimeoutError: Nobody is there in time; says why.
+    """
+    deadline = time.monotonic() + seconds
     reason = "nobody answers"
-    while (left := deadline - time.monotonic()) > 0:
+    for host in itertools.cycle(hosts):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
         with contextlib.ExitStack() as opened:
             try:
                 first = opened.enter_context(socket.create_connection((host, port), timeout=left))
@@ -105,10 +124,7 @@ def _introduce(
             first.settimeout(None)
             opened.pop_all()
             return first
-    raise InputError(
-        f"--coordinator {host}:{port} cannot be reached within {seconds:.0f} s ({reason}): "
-        "start process 0 there, or mend the address"
-    )
+    raise TimeoutError(reason)
 
 
 def _read_line(connection: socket.socket) -> str:

@@ -121,6 +121,7 @@ def _join(wanted: Arguments) -> Terminal:
     """Joins the other processes of the job, if there are any; only the first of them speaks."""
     hosts.join(wanted.hosts)
     cli.start_jax()
+    hosts.watch()
 
     from jaxgan.runs.terminal import Terminal
 

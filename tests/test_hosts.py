@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 from running import (
+    QUICKLY,
     SMALL,
     checkpoint_steps,
     command,
@@ -28,7 +29,7 @@ from running import (
 from jaxgan.config import InputError
 from jaxgan.data.dataset import load_dataset
 from jaxgan.gan.program import train_steps
-from jaxgan.hosts import Hosts, check
+from jaxgan.hosts import HEARTBEAT_SECONDS, LOST, Hosts, check
 from jaxgan.rendezvous import meet
 from jaxgan.runs.checkpoints import Checkpoints, fresh_state, state_template
 from jaxgan.runs.directory import read_record
@@ -46,6 +47,24 @@ def start(line: tuple[object, ...], port: int, num_processes: int, process_id: i
     return subprocess.Popen(
         command("train", *line, *job),
         env=environment(JAX_NUM_CPU_DEVICES="2"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_by_open_mpi(line: tuple[object, ...], job_id: int, num_processes: int, process_id: int) -> Any:
+    """One process as `mpirun` would start it: what the flag --distributed finds is in its environment."""
+    found = {
+        "OMPI_MCA_orte_hnp_uri": f"{job_id * 2**12}.0;tcp://127.0.0.1:34911",
+        "OMPI_COMM_WORLD_SIZE": str(num_processes),
+        "OMPI_COMM_WORLD_RANK": str(process_id),
+        "OMPI_COMM_WORLD_LOCAL_RANK": str(process_id),
+    }
+    return subprocess.Popen(
+        command("train", *line, "--distributed"),
+        env=environment(**found, **QUICKLY),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -99,6 +118,29 @@ def test_a_job_that_loses_a_process_ends_and_goes_on_elsewhere_to_the_result_of_
         assert f"resuming at step {end - 8}" in text
         assert f"device    {shown}, jax" in text
     agrees_with_one_device(run_dir, 24)
+
+
+def test_a_job_that_open_mpi_started_ends_at_once_where_a_process_is_lost(tmp_path: Path) -> None:
+    data, run_dir = prepare_small_data(tmp_path / "data"), tmp_path / "run"
+    fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", run_dir)
+    cadences = ("--every.checkpoint", "8", "--keep", "1000", "--num-steps", "100000")
+    line = ("vanilla", *SMALL, *fixed, *cadences)
+    # JAX makes its port of the number of the job: 2**12 of them.
+    job_id = free_port() % 2**12
+    first, second = (start_by_open_mpi(line, job_id, 2, i) for i in (0, 1))
+    try:
+        wait_for_checkpoint(run_dir / "checkpoints" / "8", (first, second))
+        second.kill()
+        killed = time.monotonic()
+        assert errors_of(first) == [
+            "jaxgan: error: process 1 of this job is lost: see what it says, then start all of them again with --resume"
+        ]
+        assert time.monotonic() - killed < HEARTBEAT_SECONDS / 2
+        assert first.returncode == LOST
+    finally:
+        for process in (first, second):
+            process.kill()
+            process.communicate()
 
 
 def agrees_with_one_device(run_dir: Path, steps: int) -> None:
