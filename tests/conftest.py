@@ -30,17 +30,17 @@ if "JAXGAN_TEST_PROGRAMS" not in os.environ:
 install_import_hook("jaxgan", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 import jax  # noqa: E402
-from running import QUICKLY, SCORED, ScoredRun, finish, prepare_small_data, start  # noqa: E402
+from running import LIGHTLY, SCORED, ScoredRun, finish, prepare_small_data, start  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 2)  # For populations; all else runs on the first.
 # Only programs that are slow to compile are worth a place among the shared ones: at each new one JAX looks at all.
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 # Most of the time of these tests goes into compiling. Without optimisations it takes a fifth, and programs mean the
-# same; `XLA_FLAGS= python -m pytest` leaves them in. Commands that tests start compile as for everybody, but for those
-# that a test starts with QUICKLY.
+# same; `XLA_FLAGS= python -m pytest` leaves them in. Commands that tests start compile as for everybody where a test
+# says nothing else.
 if "XLA_FLAGS" not in os.environ:
     jax.config.update("jax_disable_most_optimizations", True)
-    os.environ["XLA_FLAGS"] = QUICKLY["XLA_FLAGS"]
+    os.environ |= LIGHTLY
     jax.devices()  # XLA reads its flags once, here.
     del os.environ["XLA_FLAGS"]
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -61,7 +61,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> ScoredRun:
     """A run of 300 steps with `SCORED`, on small data of its own."""
     root = tmp_path_factory.mktemp("scored")
     data = prepare_small_data(root / "data")
-    return ScoredRun(root / "run", data, *finish(start(data, root / "run", *SCORED)))
+    return ScoredRun(root / "run", data, *finish(start(data, root / "run", *SCORED, compiled=LIGHTLY)))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +20,11 @@ from jaxgan.data.folders import prepared_folder
 SMALL = ("--gen.widths", "16", "--disc.widths", "16", "--batch-size", "8", "--data.holdout", "0", "--every.grid", "2")
 SMALL += ("--every.log", "0")  # A run without rows draws no curves, which takes as long as to train.
 
-# The environment of commands that compile what no other test does, and whose bits are compared with none of another
-# program: compiled without optimisations, as `conftest.py` has it.
-QUICKLY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false"}
+# Environments of commands that compile what no other test does. XLA's older emitters and little of LLVM's optimisation
+# take half of the time; without any of it a fifth, but then networks that learn are slow.
+LIGHTLY = {"XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1"}
+QUICKLY = {**LIGHTLY, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+AS_EVER: dict[str, str] = {}
 
 # A run with scores; its distances fall and rise at such a rate, so that the best is as a rule not the last.
 SCORED = (
@@ -77,13 +80,17 @@ def command(door: str, *arguments: object) -> list[str]:
 
 
 def run(
-    door: str, *arguments: object, cwd: Path | None = None, quickly: bool = False, **changes: str
+    door: str,
+    *arguments: object,
+    cwd: Path | None = None,
+    compiled: Mapping[str, str] = AS_EVER,
+    **changes: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a door to its end, `quickly` with the environment QUICKLY."""
+    """Runs a door to its end."""
     return subprocess.run(
         command(door, *arguments),
         cwd=cwd,
-        env=environment(**QUICKLY if quickly else {}, **changes),
+        env=environment(**compiled, **changes),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -92,17 +99,27 @@ def run(
     )
 
 
-def train(data: Path, run_dir: Path, *arguments: object, preset: str = "vanilla", quickly: bool = False) -> str:
+def train(
+    data: Path,
+    run_dir: Path,
+    *arguments: object,
+    preset: str = "vanilla",
+    compiled: Mapping[str, str] = AS_EVER,
+) -> str:
     """Trains a small system on the small data into `run_dir`; its standard output, if it succeeds."""
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", run_dir)
-    return succeed(run("train", preset, *SMALL, *fixed, *arguments, quickly=quickly))
+    return succeed(run("train", preset, *SMALL, *fixed, *arguments, compiled=compiled))
 
 
-def start(data: Path, run_dir: Path, *arguments: object) -> subprocess.Popen[str]:
+def start(
+    data: Path, run_dir: Path, *arguments: object, compiled: Mapping[str, str] = AS_EVER
+) -> subprocess.Popen[str]:
     """Starts what `train` runs, and does not wait for it."""
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", run_dir)
     line = command("train", "vanilla", *SMALL, *fixed, *arguments)
-    return subprocess.Popen(line, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        line, env=environment(**compiled), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
@@ -120,9 +137,9 @@ def wait_for(path: Path) -> None:
         time.sleep(0.005)
 
 
-def resume(run_dir: Path, *arguments: object) -> str:
+def resume(run_dir: Path, *arguments: object, compiled: Mapping[str, str] = AS_EVER) -> str:
     """Continues a run to its end; its standard output."""
-    return succeed(run("train", "--run-dir", run_dir, "--resume", *arguments))
+    return succeed(run("train", "--run-dir", run_dir, "--resume", *arguments, compiled=compiled))
 
 
 def succeed(done: subprocess.CompletedProcess[str]) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from running import prepare_small_data, run
+from running import QUICKLY, prepare_small_data, run
 
 
 def test_compiled_programs_are_kept_for_the_next_process_in_a_private_folder(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_compiled_programs_are_kept_for_the_next_process_in_a_private_folder(tmp
             tmp_path / str(number),
             JAX_COMPILATION_CACHE_DIR="",
             XDG_CACHE_HOME=str(home),
-            quickly=True,
+            compiled=QUICKLY,
         )
         assert finished.returncode == 0, finished.stderr
         return {path: path.stat().st_mtime_ns for path in home.rglob("*-cache")}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from running import ScoredRun, complaint, run, succeed
+from running import LIGHTLY, ScoredRun, complaint, run, succeed
 
 import jaxgan
 from jaxgan.metrics.scores import feature_scores, measure_reference, to_levels
@@ -34,15 +35,19 @@ class Evaluated(NamedTuple):
     again_errors: str
 
 
+def evaluate(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return run("evaluate", *arguments, compiled=LIGHTLY)
+
+
 @pytest.fixture(scope="module")
 def evaluated(scored: ScoredRun, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
     path = tmp_path_factory.mktemp("evaluated") / "run"
     shutil.copytree(scored.path, path)
-    one = run("evaluate", path, *FEW, "--checkpoint", "250")
+    one = evaluate(path, *FEW, "--checkpoint", "250")
     output = succeed(one)
     assert not (path / "scores.png").exists()
     first = read_scores(path / "scores.json")
-    two = run("evaluate", path, *FEW)
+    two = evaluate(path, *FEW)
     return Evaluated(path, output, one.stderr, first, succeed(two), two.stderr)
 
 
@@ -134,7 +139,7 @@ def test_every_checkpoint_is_scored_anew_where_the_protocol_is_another_and_damag
     before = [path.read_bytes() for path in caches]
     for path, content in zip(caches, before, strict=True):
         path.write_bytes(content[: len(content) // 2])
-    done = run("evaluate", tmp_path / "run", *FEW, "--every-checkpoint")
+    done = evaluate(tmp_path / "run", *FEW, "--every-checkpoint")
     # The table shows the last four.
     shown = [f"step {step}" for step in (150, 200, 250, 300)]
     assert re.split(r"\s{2,}", succeed(done).splitlines()[3].strip()) == [*shown, *REFERENCES]
@@ -154,7 +159,7 @@ def test_the_best_checkpoint_is_scored_by_its_name_and_another_split_replaces_al
 ) -> None:
     shutil.copytree(evaluated.path, tmp_path / "run")
     (best,) = (int(path.name) for path in (tmp_path / "run" / "best").iterdir() if path.name.isdecimal())
-    text = succeed(run("evaluate", tmp_path / "run", *FEW, "--checkpoint", "best", "--against", "validation"))
+    text = succeed(evaluate(tmp_path / "run", *FEW, "--checkpoint", "best", "--against", "validation"))
     assert f"step {best} " in text
     assert "against the validation images of digits" in text
     found = read_scores(tmp_path / "run" / "scores.json")
@@ -164,7 +169,7 @@ def test_the_best_checkpoint_is_scored_by_its_name_and_another_split_replaces_al
 
 
 def test_training_images_are_no_reference_for_themselves(scored_copy: Path) -> None:
-    text = succeed(run("evaluate", scored_copy, *FEW, "--against", "train"))
+    text = succeed(evaluate(scored_copy, *FEW, "--against", "train"))
     assert "against the train images of digits" in text
     found = read_scores(scored_copy / "scores.json")
     assert found.protocol.against == "train"
@@ -175,7 +180,7 @@ def test_training_images_are_no_reference_for_themselves(scored_copy: Path) -> N
 
 
 def test_a_network_that_learns_to_tell_images_is_a_row_more(evaluated: Evaluated) -> None:
-    text = succeed(run("evaluate", evaluated.path, *FEW, "--checkpoint", "250", "--two-sample"))
+    text = succeed(evaluate(evaluated.path, *FEW, "--checkpoint", "250", "--two-sample"))
     assert re.search(r"^two-sample accuracy ↓( +[\d.]+ ±[\d.]+| +[\d.]+){5}$", text, re.MULTILINE)
     found = read_scores(evaluated.path / "scores.json")
     told = {name: means(row)["two_sample"] for name, row in found.references.items()}
@@ -202,23 +207,23 @@ BAD = [
 
 @pytest.mark.parametrize(("arguments", "named"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
 def test_a_bad_flag_is_refused_in_one_line(scored: ScoredRun, arguments: list[str], named: str) -> None:
-    assert named in complaint(run("evaluate", scored.path, *arguments))
+    assert named in complaint(evaluate(scored.path, *arguments))
     assert not (scored.path / "scores.json").exists()
 
 
 def test_no_run_and_a_run_without_checkpoints_are_refused(scored_copy: Path, tmp_path: Path) -> None:
-    assert "holds no run" in complaint(run("evaluate", tmp_path))
+    assert "holds no run" in complaint(evaluate(tmp_path))
     shutil.rmtree(scored_copy / "checkpoints")
-    assert "no checkpoint" in complaint(run("evaluate", scored_copy))
+    assert "no checkpoint" in complaint(evaluate(scored_copy))
 
 
 def test_the_best_of_a_run_that_keeps_none_is_refused_with_what_to_do(scored_copy: Path) -> None:
     shutil.rmtree(scored_copy / "best")
-    assert "--keep-best" in complaint(run("evaluate", scored_copy, "--checkpoint", "best"))
+    assert "--keep-best" in complaint(evaluate(scored_copy, "--checkpoint", "best"))
 
 
 def test_data_that_changed_since_the_run_is_refused(scored_copy: Path) -> None:
     record = scored_copy / "config.json"
     fingerprint = read_record(scored_copy).dataset.fingerprint
     record.write_text(record.read_text().replace(fingerprint, "0" * 64))
-    assert "fingerprint" in complaint(run("evaluate", scored_copy))
+    assert "fingerprint" in complaint(evaluate(scored_copy))

@@ -46,7 +46,7 @@ def start(line: tuple[object, ...], port: int, num_processes: int, process_id: i
     job = ("--coordinator", f"127.0.0.1:{port}", "--num-processes", num_processes, "--process-id", process_id)
     return subprocess.Popen(
         command("train", *line, *job),
-        env=environment(JAX_NUM_CPU_DEVICES="2"),
+        env=environment(**QUICKLY, JAX_NUM_CPU_DEVICES="2"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -114,7 +114,7 @@ def test_a_job_that_loses_a_process_ends_and_goes_on_elsewhere_to_the_result_of_
     # One process with one device, then one with four.
     for devices, end, shown in (("1", 16, "cpu (cpu)"), ("4", 24, "4 x cpu (cpu)")):
         resumed = ("--run-dir", run_dir, "--resume", "--num-steps", end)
-        text = succeed(run("train", *resumed, JAX_NUM_CPU_DEVICES=devices))
+        text = succeed(run("train", *resumed, JAX_NUM_CPU_DEVICES=devices, compiled=QUICKLY))
         assert f"resuming at step {end - 8}" in text
         assert f"device    {shown}, jax" in text
     agrees_with_one_device(run_dir, 24)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import environment, prepare_small_data
+from running import LIGHTLY, environment, prepare_small_data
 
 from jaxgan import cli, evaluate, members, sample, sweep
 from jaxgan.presets import DESCRIPTIONS, PRESETS
@@ -66,7 +66,9 @@ def test_the_program_runs_as_it_stands(tmp_path: Path) -> None:
     program = "from dataclasses import replace; from jaxgan.config import DataConfig\n" + program
     program += "\nassert images.shape == (1000, 28, 28, 1) and float(images.min()) >= 0 and float(images.max()) <= 1"
     data = prepare_small_data(tmp_path)
-    subprocess.run([sys.executable, "-c", program], check=True, env=environment(TFDS_DATA_DIR=str(data)), timeout=120)
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, env=environment(**LIGHTLY, TFDS_DATA_DIR=str(data)), timeout=120
+    )
 
 
 def test_every_preset_has_a_row_and_a_description() -> None:

@@ -220,7 +220,7 @@ def test_a_pipe_gets_plain_lines_at_the_printing_cadence(finished: tuple[Path, s
 
 
 def test_deep_batchnorm_prints_the_accuracy_of_its_discriminator(data: Path, tmp_path: Path) -> None:
-    text = train(data, tmp_path / "run", "--num-steps", "2", preset="deep-batchnorm", quickly=True)
+    text = train(data, tmp_path / "run", "--num-steps", "2", preset="deep-batchnorm", compiled=QUICKLY)
     assert re.search(r"^step +1  D loss [\d.]+  G loss [\d.]+  D accuracy [\d.]+%", text, re.MULTILINE)
     assert "moving statistics" in text
     # Its pictures are those after the update of steps 0, 200, ...
@@ -247,7 +247,7 @@ def test_the_training_program_is_compiled_once_in_a_run(data: Path, tmp_path: Pa
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", tmp_path / "run")
     lengths = ("--num-steps", "77", "--every.sample", "10", "--every.checkpoint", "7")
     line = ("vanilla", *SMALL, *fixed, *lengths)
-    done = run("train", *line, JAX_LOG_COMPILES="1", JAX_ENABLE_COMPILATION_CACHE="0", quickly=True)
+    done = run("train", *line, JAX_LOG_COMPILES="1", JAX_ENABLE_COMPILATION_CACHE="0", compiled=QUICKLY)
     assert done.returncode == 0
     assert len(re.findall(r"Finished XLA compilation of jit\(train_loop\)", done.stderr)) == 1
 
@@ -334,7 +334,7 @@ def test_divergence_leaves_the_last_good_checkpoint_and_saves_no_bad_state(data:
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", tmp_path / "run", "--num-steps", "60")
     # Without a penalty the critic's weights grow at every step, until the square of G's gradient overflows.
     rates = ("--objective.name", "wasserstein", "--disc.optimizer.learning-rate", "1e8")
-    done = run("train", "vanilla", *SMALL, *fixed, *rates, "--every.checkpoint", "1", "--keep", "100", quickly=True)
+    done = run("train", "vanilla", *SMALL, *fixed, *rates, "--every.checkpoint", "1", "--keep", "100", compiled=QUICKLY)
     assert done.returncode == 3
     found = re.search(r"at step (\d+); the last good checkpoint is that of step (\d+)\n", done.stderr)
     assert found, done.stderr
@@ -520,7 +520,7 @@ def test_a_flipped_bit_in_a_checkpoint_is_found(copied: Path) -> None:
 
 
 def test_a_checkpoint_of_another_run_is_passed_over(copied: Path, data: Path, tmp_path: Path) -> None:
-    train(data, tmp_path / "wide", "--num-steps", "120", "--gen.widths", "24", quickly=True)
+    train(data, tmp_path / "wide", "--num-steps", "120", "--gen.widths", "24", compiled=QUICKLY)
     (tmp_path / "wide" / "checkpoints" / "120").rename(copied / "checkpoints" / "120")
     done = run("train", "--run-dir", copied, "--resume", "--num-steps", "120")
     assert "the checkpoint of step 120" in done.stderr

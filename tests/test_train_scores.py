@@ -8,7 +8,19 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from running import SCORED, ScoredRun, checkpoint_steps, resume, run, same_run, start, state_digest, succeed, wait_for
+from running import (
+    LIGHTLY,
+    SCORED,
+    ScoredRun,
+    checkpoint_steps,
+    resume,
+    run,
+    same_run,
+    start,
+    state_digest,
+    succeed,
+    wait_for,
+)
 
 import jaxgan
 from jaxgan.gan.state import EVALUATE
@@ -75,7 +87,7 @@ def test_the_feature_network_is_trained_by_the_first_run_on_a_data_set_and_read_
     assert "training the feature network of digits: 0 of " in scored.errors
     path = next(scored.data.rglob("features-*.npz"))
     before = path.read_bytes()
-    process = start(scored.data, tmp_path / "run", *SCORED, "--num-steps", "25")
+    process = start(scored.data, tmp_path / "run", *SCORED, "--num-steps", "25", compiled=LIGHTLY)
     output, errors = process.communicate(timeout=240)
     assert (process.returncode, errors) == (0, "")
     assert "Fréchet" in output
@@ -86,13 +98,13 @@ def test_the_feature_network_is_trained_by_the_first_run_on_a_data_set_and_read_
 def test_a_run_that_is_killed_and_resumed_ends_with_the_scores_and_the_best_of_one_that_was_not(
     scored: ScoredRun, tmp_path: Path
 ) -> None:
-    process = start(scored.data, tmp_path / "run", *SCORED)
+    process = start(scored.data, tmp_path / "run", *SCORED, compiled=LIGHTLY)
     wait_for(tmp_path / "run" / "checkpoints" / "50")
     process.kill()
     assert process.wait() == -signal.SIGKILL
     process.communicate()
     assert 300 not in checkpoint_steps(tmp_path / "run")
-    resume(tmp_path / "run")
+    resume(tmp_path / "run", compiled=LIGHTLY)
     same_run(scored.path, tmp_path / "run", 300)
     assert best(scored.path) == best(tmp_path / "run")
 
