@@ -5,7 +5,7 @@
 
 One command a system: it trains the runs of PLANS (those that are there already are taken, or resumed), scores the last
 checkpoint of each with the two-sample test, and every checkpoint of a run of a million steps. `tables` makes
-the table of the README anew from all `<system>.json`.
+the table of the README anew from all `<system>.json` of MNIST.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ class Plan:
     """Steps between checkpoints, all of which are kept."""
     pictures: tuple[int, ...]
     """Steps whose pictures are shown: those that the original shows, where it names them."""
+    data: str = "mnist"
+    protocol: tuple[str, ...] = ("--two-sample",)
+    """Flags of `jaxgan.evaluate`."""
 
 
 PLANS = {
@@ -57,6 +60,7 @@ PLANS = {
     "gaussian-leaky": Plan((30_000,) * 3, 5000, (1000, 5000, 10_000, 20_000, 30_000)),
     "modern": Plan((12_000,) * 5, 2000, (1000, 2000, 4000, 6000, 8000, 12_000)),
     "best": Plan((80_000,) * 5, 10_000, (5000, 10_000, 20_000, 40_000, 60_000, 80_000)),
+    "stacked": Plan((30_000,), 2000, (2000, 5000, 10_000, 30_000), "stacked_mnist", ("--num", "26000")),
 }
 
 
@@ -90,7 +94,7 @@ def main(wanted: Arguments) -> None:
         "command": f"python -m experiments.reproduce {wanted.what}",
         "versions": read_record(first).versions,
         "rows": rows,
-        "classes": class_shares(first),
+        "classes": class_shares(first) if plan.data == "mnist" else [],
         "losses": loss_bands(first),
     }
     if max(plan.lengths) >= MILLION:
@@ -116,7 +120,7 @@ def train(wanted: Arguments, plan: Plan, seed: int, length: int) -> None:
         command("train", *where, "--resume")
         return
     keep = length // plan.checkpoint + 2
-    data: list[object] = ["--data.name", "mnist"]
+    data: list[object] = ["--data.name", plan.data]
     for name, folder in (("data-dir", wanted.data_dir), ("manual-dir", wanted.manual_dir)):
         data += [f"--data.{name}", folder] if folder else []
     fixed = ["--seed", seed, "--num-steps", length, "--every.checkpoint", plan.checkpoint, "--keep", keep]
@@ -130,7 +134,7 @@ def score(wanted: Arguments, plan: Plan, seed: int) -> Iterator[dict[str, Any]]:
     seconds = (run / "losses.png").stat().st_mtime - (run / "config.json").stat().st_mtime
     for step in sorted({min(plan.lengths), length}):
         if not (run / "scores.json").exists() or step not in read_scores(run / "scores.json").checkpoints:
-            command("evaluate", run, "--two-sample", "--checkpoint", step)
+            command("evaluate", run, *plan.protocol, "--checkpoint", step)
         scores = read_scores(run / "scores.json")
         row = {"seed": seed, "step": step, "scores": {k: v["mean"] for k, v in scores.checkpoints[step].items()}}
         if step == length:
@@ -181,11 +185,13 @@ def command(door: str, *arguments: object) -> None:
 
 
 def picture_strip(paths: list[Path], target: Path) -> None:
-    """Pictures of samples side by side, in grey, each half as large."""
-    pictures = [Image.open(path).convert("L") for path in paths]
+    """Pictures of samples side by side, each half as large."""
+    pictures = [Image.open(path) for path in paths]
+    mode = "L" if pictures[0].mode in ("L", "1", "P") else "RGB"
+    pictures = [picture.convert(mode) for picture in pictures]
     pictures = [picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX) for picture in pictures]
     gap = 8
-    strip = Image.new("L", (sum(each.width + gap for each in pictures) - gap, pictures[0].height), 255)
+    strip = Image.new(mode, (sum(each.width + gap for each in pictures) - gap, pictures[0].height), "white")
     left = 0
     for picture in pictures:
         strip.paste(picture, (left, 0))
@@ -213,9 +219,9 @@ def tables() -> Iterator[str]:
     yield "|---|---|---|" + "---|" * (len(columns) + 3)
     references: dict[str, Any] = {}
     networks = set()
-    for system in PLANS:
+    for system, plan in PLANS.items():
         path = HERE / f"{system}.json"
-        if not path.exists():
+        if plan.data != "mnist" or not path.exists():
             continue
         found = json.loads(path.read_text())
         networks |= {row["network"] for row in found["rows"]}
