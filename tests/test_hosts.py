@@ -17,6 +17,7 @@ import pytest
 from running import (
     QUICKLY,
     SMALL,
+    ScoredRun,
     checkpoint_steps,
     command,
     complaint,
@@ -33,6 +34,7 @@ from jaxgan.hosts import HEARTBEAT_SECONDS, LOST, Hosts, check
 from jaxgan.rendezvous import meet
 from jaxgan.runs.checkpoints import Checkpoints, fresh_state, state_template
 from jaxgan.runs.directory import read_record
+from jaxgan.yardsticks import validation_scorer
 
 
 def free_port() -> int:
@@ -141,6 +143,29 @@ def test_a_job_that_open_mpi_started_ends_at_once_where_a_process_is_lost(tmp_pa
         for process in (first, second):
             process.kill()
             process.communicate()
+
+
+def test_a_job_scores_its_states_as_one_process_does(scored: ScoredRun, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    fixed = ("--data.name", "digits", "--data.data-dir", scored.data, "--run-dir", run_dir)
+    networks = ("--gen.widths", "16", "--disc.widths", "16", "--batch-size", "8")
+    cadences = ("--every.log", "1", "--every.grid", "2", "--num-steps", "8", "--eval-every", "4", "--keep-best")
+    line = ("vanilla", *networks, *fixed, *cadences, "--data.holdout", "100")
+    job_id = free_port() % 2**12
+    job = [start_by_open_mpi(line, job_id, 2, i) for i in (0, 1)]
+    for process in job:
+        assert errors_of(process) == []
+        assert process.returncode == 0
+    record = read_record(run_dir)
+    dataset, score = load_dataset(record.config, "train"), validation_scorer(record.config)
+    rows = {row["step"]: row for row in map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())}
+    expected = {}
+    for step in (4, 8):
+        state, _ = train_steps(record.config, fresh_state(record), dataset, step)
+        expected[step] = score(state)
+        assert {name: rows[step][name] for name in expected[step]} == pytest.approx(expected[step], rel=1e-3)
+    (best,) = checkpoint_steps(run_dir, "best")
+    assert best == min(expected, key=lambda step: expected[step]["score/frechet"])
 
 
 def agrees_with_one_device(run_dir: Path, steps: int) -> None:
