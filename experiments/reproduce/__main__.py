@@ -181,7 +181,9 @@ def loss_bands(run: Path) -> list[dict[str, float]]:
 
 def command(door: str, *arguments: object) -> None:
     """Runs a command of jaxgan to its end."""
-    subprocess.run([sys.executable, "-m", f"jaxgan.{door}", *map(str, arguments)], check=True)
+    done = subprocess.run([sys.executable, "-m", f"jaxgan.{door}", *map(str, arguments)], check=False)
+    if done.returncode != 0:
+        sys.exit(done.returncode)  # It has said why.
 
 
 def picture_strip(paths: list[Path], target: Path) -> None:

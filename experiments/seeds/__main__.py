@@ -72,7 +72,9 @@ def sweep(wanted: Arguments, preset: str, path: Path) -> list[str]:
     where = ["--run-dir", str(path), *(["--resume"] if holds_sweep(path) else [])]
     for name, folder in (("data-dir", wanted.data_dir), ("manual-dir", wanted.manual_dir)):
         where += [f"--data.{name}", str(folder)] if folder else []
-    subprocess.run([sys.executable, "-m", "jaxgan.sweep", *line, *where], check=True)
+    done = subprocess.run([sys.executable, "-m", "jaxgan.sweep", *line, *where], check=False)
+    if done.returncode != 0:
+        sys.exit(done.returncode)  # It has said why.
     return line
 
 
