@@ -18,7 +18,7 @@ from typing import Any
 
 import tyro
 
-from jaxgan.runs.sweeps import Result, holds_sweep, read_results, read_sweep
+from jaxgan.runs.sweeps import holds_sweep, read_results, read_sweep
 
 STEPS = {"vanilla": 20_000, "modern": 12_000}
 SHOWN = ("member", "seed", "step", "diverged", "collapsed", "frechet", "precision/3", "recall/3", "classes/kl")
@@ -46,22 +46,23 @@ class Arguments:
 
 def main(wanted: Arguments) -> None:
     """Trains what is missing, and writes what came out."""
-    found: dict[str, list[Result]] = {}
     wanted.out.mkdir(parents=True, exist_ok=True)
     for preset in wanted.presets:
         path = wanted.runs / preset
         line = sweep(wanted, preset, path)
-        found[preset] = read_results(path)
+        rows = read_results(path)
         told = {
             "command": f"python -m experiments.seeds --seeds {wanted.seeds}",
             "sweep": " ".join(line),
             "versions": read_sweep(path).versions,
-            "collapsed": sum(bool(row["collapsed"]) for row in found[preset]),
-            "diverged": sum(row["diverged"] for row in found[preset]),
-            "members": [{name: row[name] for name in SHOWN if name in row} for row in found[preset]],
+            "collapsed": sum(bool(row["collapsed"]) for row in rows),
+            "diverged": sum(row["diverged"] for row in rows),
+            "members": [{name: row[name] for name in SHOWN if name in row} for row in rows],
         }
         (wanted.out / f"{preset}.json").write_text(json.dumps(told, indent=1) + "\n")
         shutil.copy(path / "samples.png", wanted.out / f"{preset}.png")
+    files = {preset: wanted.out / f"{preset}.json" for preset in STEPS}
+    found = {preset: json.loads(file.read_text())["members"] for preset, file in files.items() if file.exists()}
     write_histograms(found, wanted.out / "histograms.png")
 
 
@@ -78,7 +79,7 @@ def sweep(wanted: Arguments, preset: str, path: Path) -> list[str]:
     return line
 
 
-def write_histograms(found: dict[str, list[Result]], target: Path) -> None:
+def write_histograms(found: dict[str, list[dict[str, Any]]], target: Path) -> None:
     """Draws how many members have which Fréchet distance, those that collapsed apart."""
     from matplotlib.figure import Figure
 
