@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from running import (
+    LIGHTLY,
     checkpoint_steps,
     command,
     complaint,
@@ -50,7 +51,7 @@ def begin(data: Path, path: Path, *arguments: object) -> subprocess.Popen[str]:
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", path)
     small = ("--gen.widths", "16", "--batch-size", "8", "--every.grid", "2")  # A flag cannot be given twice here.
     line = command("sweep", "vanilla", *small, *fixed, *arguments)
-    return subprocess.Popen(line, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(line, env=environment(**LIGHTLY), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +148,7 @@ def test_an_exported_member_has_the_bits_of_the_run_and_can_be_sampled_and_train
 ) -> None:
     row = min((row for row in results(swept.path) if not row["diverged"]), key=lambda row: row["frechet"])
     given = ("--seed", row["seed"], "--disc.widths", row["disc.widths"][0], "--disc.optimizer.learning-rate", "1e-3")
-    train(swept.data, tmp_path / "run", *LENGTH, *given)
+    train(swept.data, tmp_path / "run", *LENGTH, *given, compiled=LIGHTLY)
     exported = swept.path / row["run"]
     assert state_digest(exported, 60) == state_digest(tmp_path / "run", 60)
     own = [found for found in read_row_file(exported / "metrics.jsonl") if "loss/gen" in found]
@@ -159,8 +160,8 @@ def test_an_exported_member_has_the_bits_of_the_run_and_can_be_sampled_and_train
     assert np.load(tmp_path / "a.npy").shape == (3, 28, 28)
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-r", str(exported), str(copy)], check=True)
-    resume(copy, "--num-steps", "70", "--eval-every", "0")
-    resume(tmp_path / "run", "--num-steps", "70")
+    resume(copy, "--num-steps", "70", "--eval-every", "0", compiled=LIGHTLY)
+    resume(tmp_path / "run", "--num-steps", "70", compiled=LIGHTLY)
     assert state_digest(copy, 70) == state_digest(tmp_path / "run", 70)
 
 
@@ -194,7 +195,7 @@ def test_a_sweep_that_is_killed_stopped_and_resumed_ends_with_the_bits_of_one_th
     process.communicate()
     again = subprocess.Popen(
         command("sweep", "--run-dir", path, "--resume", "--keep", "2"),
-        env=environment(),
+        env=environment(**LIGHTLY),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -206,7 +207,7 @@ def test_a_sweep_that_is_killed_stopped_and_resumed_ends_with_the_bits_of_one_th
     assert f"stopped by SIGTERM; resume with: python -m jaxgan.sweep --run-dir {path} --resume" in output
     assert checkpoint_steps(path / "waves" / "2")
     assert [row["member"] for row in results(path)] == [0, 1, 2, 3]
-    succeed(run("sweep", "--run-dir", path, "--resume", "--keep", "2"))
+    succeed(run("sweep", "--run-dir", path, "--resume", "--keep", "2", compiled=LIGHTLY))
     same_sweep(swept.path, path)
 
 
@@ -215,7 +216,7 @@ def test_a_finished_sweep_exports_more_members_when_asked_and_changes_nothing_el
 ) -> None:
     path = tmp_path / "sweep"
     subprocess.run(["cp", "-r", str(swept.path), str(path)], check=True)
-    succeed(run("sweep", "--run-dir", path, "--resume", "--keep", "3"))
+    succeed(run("sweep", "--run-dir", path, "--resume", "--keep", "3", compiled=LIGHTLY))
     assert len(list((path / "members").iterdir())) == 3
     assert [{**row, "run": 0} for row in results(path)] == [{**row, "run": 0} for row in results(swept.path)]
 
