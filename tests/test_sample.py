@@ -39,28 +39,23 @@ def test_npy_holds_float32_images_in_the_unit_interval(trained: Path, tmp_path: 
     assert len(np.unique(images, axis=0)) > 9_990
 
 
-def test_a_sample_is_what_generate_makes_of_the_checkpoint_and_the_seed(trained: Path, tmp_path: Path) -> None:
-    sample(trained, tmp_path / "a.npy", "--num", "5", "--seed", "7", "--checkpoint", "20")
+def test_a_sample_is_what_generate_makes_of_the_checkpoint_and_the_seed_and_the_same_bits_every_time(
+    trained: Path, tmp_path: Path
+) -> None:
     record = read_record(trained)
-    state = load_state(trained, record, 20)
-    expected = generate(record.config, state, jax.random.key(7), 5)
-    np.testing.assert_allclose(
-        np.load(tmp_path / "a.npy"), expected[..., 0], atol=1e-6
-    )  # Another batch, other rounding.
-
-
-def test_the_seed_and_the_checkpoint_choose_the_images(trained: Path, tmp_path: Path) -> None:
-    for name, arguments in {
-        "a": (),
-        "same": (),
-        "seed": ("--seed", "1"),
-        "step": ("--checkpoint", "20"),
-    }.items():
-        sample(trained, tmp_path / f"{name}.npy", "--num", "3", *arguments)
-    a, same, seed, step = (np.load(tmp_path / f"{name}.npy") for name in ("a", "same", "seed", "step"))
-    assert np.array_equal(a, same)
-    assert not np.array_equal(a, seed)
-    assert not np.array_equal(a, step)
+    drawn = {}
+    for name, step, seed, given in (
+        ("newest", 40, 0, ()),
+        ("again", 40, 0, ()),
+        ("chosen", 20, 7, ("--seed", "7", "--checkpoint", "20")),
+    ):
+        sample(trained, tmp_path / f"{name}.npy", "--num", "5", *given)
+        drawn[name] = np.load(tmp_path / f"{name}.npy")
+        expected = generate(record.config, load_state(trained, record, step), jax.random.key(seed), 5)
+        # Another batch, other rounding.
+        np.testing.assert_allclose(drawn[name], expected[..., 0], atol=1e-6)
+    assert np.array_equal(drawn["newest"], drawn["again"])
+    assert np.abs(drawn["newest"] - drawn["chosen"]).max() > 0.01
 
 
 def test_a_png_is_a_grid_and_a_folder_a_file_an_image(trained: Path, tmp_path: Path) -> None:
