@@ -46,17 +46,12 @@ def free_port() -> int:
 def start(line: tuple[object, ...], port: int, num_processes: int, process_id: int) -> subprocess.Popen[str]:
     """One process of a job on this machine, with two CPU devices."""
     job = ("--coordinator", f"127.0.0.1:{port}", "--num-processes", num_processes, "--process-id", process_id)
-    return subprocess.Popen(
-        command("train", *line, *job),
-        env=environment(**QUICKLY, JAX_NUM_CPU_DEVICES="2"),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return _start((*line, *job), JAX_NUM_CPU_DEVICES="2")
 
 
-def start_by_open_mpi(line: tuple[object, ...], job_id: int, num_processes: int, process_id: int) -> Any:
+def start_by_open_mpi(
+    line: tuple[object, ...], job_id: int, num_processes: int, process_id: int
+) -> subprocess.Popen[str]:
     """One process as `mpirun` would start it: what the flag --distributed finds is in its environment."""
     found = {
         "OMPI_MCA_orte_hnp_uri": f"{job_id * 2**12}.0;tcp://127.0.0.1:34911",
@@ -64,9 +59,13 @@ def start_by_open_mpi(line: tuple[object, ...], job_id: int, num_processes: int,
         "OMPI_COMM_WORLD_RANK": str(process_id),
         "OMPI_COMM_WORLD_LOCAL_RANK": str(process_id),
     }
+    return _start((*line, "--distributed"), **found)
+
+
+def _start(line: tuple[object, ...], **changes: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command("train", *line, "--distributed"),
-        env=environment(**found, **QUICKLY),
+        command("train", *line),
+        env=environment(**QUICKLY, **changes),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

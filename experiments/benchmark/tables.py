@@ -146,7 +146,8 @@ def growth_table(found: Mapping[str, Any]) -> Iterator[str]:
     for row in found["rows"]:
         speed = row["rate"]["median"] * row["flops"] / 1e9
         memory = row.get("device_memory", row["memory"]) / 1e6
-        yield _row(f"{row['along']} {row['value']:,}", _range(row["rate"]), f"{speed:,.0f}", f"{memory:,.0f}")
+        known = f"{memory:,.0f}" if memory else ""
+        yield _row(f"{row['along']} {row['value']:,}", _range(row["rate"]), f"{speed:,.0f}", known)
     for along, reason in found["missing"].items():
         yield from ("", f"{along}: {reason}.")
 
@@ -172,11 +173,12 @@ def start_table(found: Mapping[str, Any]) -> Iterator[str]:
 
 def whole_table(found: Mapping[str, Any]) -> Iterator[str]:
     """One sentence."""
+    peak = f"{found['peak_memory'] / 1e6:,.0f} MB" if found["peak_memory"] else "not known on this system"
     yield (
         f"`python -m jaxgan.train {found['system']}`, {found['steps']:,} steps: {found['seconds']:,.1f} s from start "
         f"to exit, {found['overhead']:+.1%} over {found['bare_seconds']:,.1f} s of bare `train_steps` "
         f"({' and '.join(f'{half:,.1f}' for half in found['bare_halves'])} s for the halves before and after it); "
-        f"peak memory {found['peak_memory'] / 1e6:,.0f} MB."
+        f"peak memory {peak}."
     )
 
 

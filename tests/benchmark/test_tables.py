@@ -51,6 +51,13 @@ def test_every_question_makes_lines_with_its_figures() -> None:
     assert "| 40.0 | 4,000 | 12.50 |" in text
 
 
+def test_memory_that_is_not_known_is_not_told_as_a_figure() -> None:
+    growth, whole = found()["growth"], found()["whole"]
+    rows = [{**row, "memory": 0} for row in growth["rows"]]
+    assert list(tables.growth_table({**growth, "rows": rows}))[2].endswith("|  |")
+    assert next(iter(tables.whole_table({**whole, "peak_memory": 0}))).endswith("peak memory not known on this system.")
+
+
 def test_a_file_is_written_section_by_section_and_read_back(tmp_path: Path) -> None:
     whole = sections()
     path = results.add(tmp_path, FACTS, {"steps": whole["steps"], "start": whole["start"]})
