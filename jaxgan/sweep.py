@@ -132,24 +132,38 @@ def _resume(preset: str | None, wanted: Arguments, grid: members.Grid) -> int:
     record = sweeps.read_sweep(run)
     if preset not in (None, record.preset):
         raise InputError(f"{run} is a sweep of the preset {record.preset}, not of {preset}")
-    _check_same(run, record, wanted, grid)
+    num_steps = _wanted_steps(run, record, wanted, grid)
     use_cores(len(record.members))
     cli.start_jax()
     with directory.owned(run):
+        if num_steps is not None:
+            record = sweeps.lengthen(run, record, num_steps)
         return _sweep(record, run, wanted)
 
 
-def _check_same(run: Path, record: SweepRecord, wanted: Arguments, grid: members.Grid) -> None:
-    """Raises InputError where members are given, and they are not those of the stored sweep."""
+def _wanted_steps(run: Path, record: SweepRecord, wanted: Arguments, grid: members.Grid) -> int | None:
+    """How long the sweep shall be, where that is longer than it was to be.
+
+    Raises:
+        InputError: Members are given that are not those of the stored sweep, or fewer steps.
+    """
     if not (grid.fixed or grid.values or grid.ranges or wanted.seeds or wanted.samples):
-        return
+        return None
     from jaxgan.runs.sweeps import encode_members
 
-    typed = members.all_members(PRESETS[record.preset], grid, wanted.seeds, wanted.samples)
-    data = record.members[0].data
-    typed = [replace(each, data=replace(data, order=each.data.order, holdout=each.data.holdout)) for each in typed]
-    if encode_members(replace(record, members=tuple(typed))) != encode_members(record):
-        raise InputError(f"{run} is a sweep of other members: give --resume alone, or another --run-dir")
+    now, typed = record.members[0].num_steps, grid.fixed.get("num_steps")
+    if typed is not None and "num_steps" in record.fields:
+        raise InputError(f"{run} sweeps over --num-steps: it cannot be lengthened")
+    if typed is not None and typed < now:
+        raise InputError(f"--num-steps {typed} is less than the {now} steps of {run}: it can only be lengthened")
+    if grid.fixed.keys() != {"num_steps"} or grid.values or grid.ranges or wanted.seeds or wanted.samples:
+        grid = replace(grid, fixed=grid.fixed | {"num_steps": now}) if typed is not None else grid
+        same = members.all_members(PRESETS[record.preset], grid, wanted.seeds, wanted.samples)
+        data = record.members[0].data
+        same = [replace(each, data=replace(data, order=each.data.order, holdout=each.data.holdout)) for each in same]
+        if encode_members(replace(record, members=tuple(same))) != encode_members(record):
+            raise InputError(f"{run} is a sweep of other members: give --resume alone, or another --run-dir")
+    return typed if typed != now else None
 
 
 def _sweep(record: SweepRecord, run: Path, wanted: Arguments) -> int:
@@ -226,6 +240,8 @@ def _report(record: SweepRecord, run: Path, wanted: Arguments, table: MemberTabl
         table.say(f"exported  {path}: {describe(record, row['member'])}  Fréchet {row['frechet']:.2f}")
     names = (RESULTS, sweep_report.SCORES_PLOT, sweep_report.SAMPLES_PICTURE)
     table.say(f"wrote     {run}: {', '.join(names)}")
+    if "num_steps" not in record.fields:
+        table.say(f"extend    python -m jaxgan.sweep --run-dir {run} --resume --num-steps M")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import math
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,13 +30,16 @@ from running import (
 from jaxgan import sweep
 from jaxgan import train as training
 from jaxgan.config import InputError
+from jaxgan.presets import PRESETS
+from jaxgan.runs.directory import FORMAT, DatasetRecord
 from jaxgan.runs.journal import read_row_file
-from jaxgan.runs.sweeps import has_collapsed, read_sweep
+from jaxgan.runs.sweeps import SweepRecord, has_collapsed, lengthen, read_sweep, write_sweep
 
 RATE = "disc.optimizer.learning_rate"
-LENGTH = ("--num-steps", "60", "--every.checkpoint", "20", "--every.log", "7", "--data.holdout", "100")
+LENGTH = ("--num-steps", "60")
+CADENCES = ("--every.checkpoint", "20", "--every.log", "7", "--data.holdout", "100")
 # Two structures, so two populations, of which the one is cut into two waves; one rate that diverges.
-SWEEP = (*LENGTH, "--eval-every", "30", "--disc.widths", "16", "12", "--seeds", "2")
+SWEEP = (*CADENCES, "--eval-every", "30", "--disc.widths", "16", "12", "--seeds", "2")
 SWEEP += ("--disc.optimizer.learning-rate", "1e-3", "1e30", "--wave", "3", "--keep", "2", "--every.print", "20")
 
 
@@ -58,7 +62,7 @@ def begin(data: Path, path: Path, *arguments: object) -> subprocess.Popen[str]:
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
     root = tmp_path_factory.mktemp("swept")
     data = prepare_small_data(root / "data")
-    output, _ = finish(begin(data, root / "sweep", *SWEEP))
+    output, _ = finish(begin(data, root / "sweep", *LENGTH, *SWEEP))
     return Swept(root / "sweep", data, output)
 
 
@@ -148,7 +152,7 @@ def test_an_exported_member_has_the_bits_of_the_run_and_can_be_sampled_and_train
 ) -> None:
     row = min((row for row in results(swept.path) if not row["diverged"]), key=lambda row: row["frechet"])
     given = ("--seed", row["seed"], "--disc.widths", row["disc.widths"][0], "--disc.optimizer.learning-rate", "1e-3")
-    train(swept.data, tmp_path / "run", *LENGTH, *given, compiled=LIGHTLY)
+    train(swept.data, tmp_path / "run", *LENGTH, *CADENCES, *given, compiled=LIGHTLY)
     exported = swept.path / row["run"]
     assert state_digest(exported, 60) == state_digest(tmp_path / "run", 60)
     own = [found for found in read_row_file(exported / "metrics.jsonl") if "loss/gen" in found]
@@ -184,11 +188,11 @@ def wait_for_step(folder: Path, step: int) -> None:
         time.sleep(0.002)
 
 
-def test_a_sweep_that_is_killed_stopped_and_resumed_ends_with_the_bits_of_one_that_was_not(
+def test_a_sweep_that_is_killed_stopped_and_lengthened_ends_with_the_bits_of_one_that_was_not(
     swept: Swept, tmp_path: Path
 ) -> None:
     path = tmp_path / "sweep"
-    process = begin(swept.data, path, *SWEEP)
+    process = begin(swept.data, path, "--num-steps", "30", *SWEEP)
     wait_for_step(path / "waves" / "0", 20)
     process.kill()
     assert process.wait() == -signal.SIGKILL
@@ -207,8 +211,23 @@ def test_a_sweep_that_is_killed_stopped_and_resumed_ends_with_the_bits_of_one_th
     assert f"stopped by SIGTERM; resume with: python -m jaxgan.sweep --run-dir {path} --resume" in output
     assert checkpoint_steps(path / "waves" / "2")
     assert [row["member"] for row in results(path)] == [0, 1, 2, 3]
-    succeed(run("sweep", "--run-dir", path, "--resume", "--keep", "2", compiled=LIGHTLY))
+    succeed(run("sweep", "--run-dir", path, "--resume", "--keep", "2", *LENGTH, compiled=LIGHTLY))
     same_sweep(swept.path, path)
+
+
+def test_a_sweep_that_becomes_longer_has_no_results_yet_and_keeps_what_was_exported(
+    swept: Swept, tmp_path: Path
+) -> None:
+    path = tmp_path / "sweep"
+    subprocess.run(["cp", "-r", str(swept.path), str(path)], check=True)
+    exported = sorted(each.name for each in (path / "members").iterdir())
+    for steps, folder in ((70, "members-60"), (80, "members-70")):
+        longer = lengthen(path, read_sweep(path), steps)
+        assert {member.num_steps for member in longer.members} == {steps}
+        assert read_sweep(path) == longer
+        assert results(path) == []
+        assert sorted(each.name for each in (path / folder).iterdir()) == exported
+        (path / folder).rename(path / "members")
 
 
 def test_a_finished_sweep_exports_more_members_when_asked_and_changes_nothing_else(
@@ -262,6 +281,18 @@ def test_other_members_than_those_of_the_stored_sweep_are_refused_on_resume_and_
         sweep.main([*resumed, "--seeds", "3"])
     with pytest.raises(InputError, match="is a sweep of the preset vanilla, not of modern"):
         sweep.main(["modern", *resumed[1:]])
+    with pytest.raises(InputError, match=r"--num-steps 59 is less than the 60 steps of .*: it can only be lengthened"):
+        sweep.main([*resumed, "--num-steps", "59"])
+    with pytest.raises(InputError, match="is a sweep of other members"):
+        sweep.main([*resumed, "--num-steps", "61", "--batch-size", "9", "--seeds", "2"])
+
+
+def test_a_sweep_over_lengths_cannot_be_lengthened(tmp_path: Path) -> None:
+    data = DatasetRecord("digits", "", (28, 28, 1), 100)
+    members = tuple(replace(PRESETS["vanilla"], num_steps=steps) for steps in (10, 20))
+    write_sweep(tmp_path, SweepRecord(FORMAT, "vanilla", ("num_steps",), members, ((0,), (1,)), data, {}))
+    with pytest.raises(InputError, match="sweeps over --num-steps: it cannot be lengthened"):
+        sweep.main(["--run-dir", str(tmp_path), "--resume", "--num-steps", "30"])
 
 
 def test_the_command_says_it_in_one_line_and_exits_with_2(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from jaxgan.runs.directory import (
     RunRecord,
     check_new,
     encode_record,
+    free_directory,
     holds_run,
     read_record_file,
     write_atomically,
@@ -28,6 +29,7 @@ from jaxgan.runs.journal import encode_row, read_row_file
 
 SWEEP = "sweep.json"
 RESULTS = "results.jsonl"
+MEMBERS = "members"
 
 Result = dict[str, Any]
 """A row of `results.jsonl`: what a member is, how far it came, and its scores."""
@@ -86,6 +88,18 @@ def read_sweep(path: Path) -> SweepRecord:
     return read_record_file(path / SWEEP, SweepRecord)
 
 
+def lengthen(run: Path, record: SweepRecord, num_steps: int) -> SweepRecord:
+    """Makes a sweep longer: no member is done any more; exported ones are put aside, as `members-<steps they made>`."""
+    longer = replace(record, members=tuple(replace(member, num_steps=num_steps) for member in record.members))
+    exported = run / MEMBERS
+    if exported.exists():
+        exported.rename(free_directory(run / f"{MEMBERS}-{record.members[0].num_steps}"))
+    # A kill between the two leaves the shorter sweep, whose members are only to be scored again.
+    write_results(run, [])
+    write_sweep(run, longer)
+    return longer
+
+
 def metrics_file(run: Path, member: int) -> Path:
     """The rows of metrics of a member."""
     return run / "metrics" / f"{member}.jsonl"
@@ -98,7 +112,7 @@ def wave_folder(run: Path, wave: int) -> Path:
 
 def member_folder(run: Path, member: int) -> Path:
     """The run directory of a member that is exported."""
-    return run / "members" / str(member)
+    return run / MEMBERS / str(member)
 
 
 def field_values(config: Config, fields: Sequence[str]) -> dict[str, Any]:
