@@ -150,7 +150,7 @@ def test_presets_are_the_five_systems_field_by_field(preset: str) -> None:
     assert not unread or fields["gen.activation"] == "relu"
 
 
-def test_modern_is_the_default_and_averages_a_relativistic_generator_with_both_penalties() -> None:
+def test_modern_is_the_default_and_averages_its_generator_and_has_both_penalties() -> None:
     assert DEFAULT_PRESET == "modern"
     fields = dict(leaves(PRESETS["modern"]))
     expected = adam(7e-4, 0.0, 0.99, 1e-8) | {
@@ -166,7 +166,7 @@ def test_modern_is_the_default_and_averages_a_relativistic_generator_with_both_p
         "gen.output": "clipped_tanh",
         "latent.shared": True,
         "latent.prior": "normal",
-        "objective.name": "relativistic",
+        "objective.name": "hinge",
         "objective.r1": 1.0,
         "objective.r2": 1.0,
         "data.holdout": 5000,
@@ -181,8 +181,8 @@ def test_best_and_stacked_are_modern_for_longer_and_on_other_data() -> None:
     cadences = {"every.log", "every.print", "every.sample", "every.checkpoint"}
     differ = {name: {k for k, v in leaves(PRESETS[name]) if v != modern[k]} for name in ("best", "stacked")}
     assert differ == {
-        "best": schedule | rates | cadences,
-        "stacked": (schedule - {"average_decay"}) | {"data.name"} | rates,
+        "best": schedule | rates | cadences | {"objective.name"},
+        "stacked": (schedule - {"average_decay"}) | {"data.name", "objective.name"} | rates,
     }
     best = PRESETS["best"]
     assert best.decay_start + best.decay_steps == best.num_steps == 80_000

@@ -291,7 +291,7 @@ LN2 = math.log(2)
                 "p": 0.45,
             },
         ),
-        ("modern", {"loss/disc": LN2, "loss/gen": LN2, "p": 0.5}),
+        ("stacked", {"loss/disc": LN2, "loss/gen": LN2, "p": 0.5}),
     ],
 )
 def test_equilibria_of_the_presets_are_the_published_numbers(preset: str, expected: dict[str, float]) -> None:

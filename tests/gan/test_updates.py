@@ -203,7 +203,8 @@ def answers(disc: dict[str, np.ndarray], images: np.ndarray) -> tuple[np.ndarray
     output = disc["['output']['kernel']"][:, 0]
     back = np.where(second > 0, 1.0, 0.2) * output
     back = np.where(first > 0, 1.0, 0.2) * (back @ disc["['hidden_1']['kernel']"].T)
-    return leaky(second) @ output, ((back @ disc["['hidden_0']['kernel']"].T) ** 2).sum(axis=1)
+    bias = disc.get("['output']['bias']", 0.0)
+    return leaky(second) @ output + bias, ((back @ disc["['hidden_0']['kernel']"].T) ** 2).sum(axis=1)
 
 
 def fakes(gen: dict[str, np.ndarray], latents: np.ndarray) -> np.ndarray:
@@ -228,14 +229,17 @@ def finite_differences(
     return gradients
 
 
-def test_the_gradients_of_the_relativistic_game_with_all_penalties_are_those_of_finite_differences() -> None:
+@pytest.mark.parametrize("objective", ["hinge", "relativistic"])
+def test_gradients_of_a_game_with_all_penalties_are_those_of_finite_differences(objective: str) -> None:
     # Adam with b1 = 0 keeps the gradient itself as its first moment.
     config = tiny(
-        objective__r1=0.7, objective__r2=1.3, objective__gradient_penalty=2.0, gen__optimizer__b1=0.0,
-        disc__optimizer__b1=0.0,
+        objective__name=objective, objective__r1=0.7, objective__r2=1.3, objective__gradient_penalty=2.0,
+        gen__optimizer__b1=0.0, disc__optimizer__b1=0.0,
     )  # fmt: skip
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         state = init_state(config, jax.random.key(0), TINY_SHAPE)
+        # Some answers of D are beyond a hinge's margin, and some are not.
+        state.params.disc["output"]["kernel"] *= -9.0
         batch = first_batch(config, random_dataset(8, TINY_SHAPE))
         key = jax.random.fold_in(jax.random.fold_in(state.key, STEP), 0)
         latents, gen_latents = (
@@ -248,11 +252,16 @@ def test_the_gradients_of_the_relativistic_game_with_all_penalties_are_those_of_
     real = np.asarray(batch.images).reshape(8, 16)
     fake = fakes(gen, latents)
 
+    def disc_loss(real: np.ndarray, fake: np.ndarray) -> np.ndarray:
+        if objective == "hinge":
+            return np.maximum(1 - real, 0) + np.maximum(1 + fake, 0)
+        return np.logaddexp(0, fake - real)
+
     def parts(disc: dict[str, np.ndarray]) -> dict[str, float]:
         (real_logits, real_squares), (fake_logits, fake_squares) = answers(disc, real), answers(disc, fake)
         _, squares = answers(disc, mix * real + (1 - mix) * fake)
         return {
-            "loss/disc": np.logaddexp(0, fake_logits - real_logits).mean(),
+            "loss/disc": disc_loss(real_logits, fake_logits).mean(),
             "penalty/r1": real_squares.mean() / 2,
             "penalty/r2": fake_squares.mean() / 2,
             "penalty/gradient_penalty": ((np.sqrt(squares) - 1) ** 2).mean(),
@@ -260,11 +269,14 @@ def test_the_gradients_of_the_relativistic_game_with_all_penalties_are_those_of_
 
     def gen_loss(gen: dict[str, np.ndarray]) -> float:
         logits = answers(new_disc, fakes(gen, gen_latents))[0]
-        return np.logaddexp(0, answers(new_disc, real)[0] - logits).mean()
+        losses = -logits if objective == "hinge" else np.logaddexp(0, answers(new_disc, real)[0] - logits)
+        return losses.mean()
 
     def total(disc: dict[str, np.ndarray]) -> float:
         return float(np.dot([1.0, 0.7, 1.3, 2.0], list(parts(disc).values())))
 
+    real_logits, fake_logits = answers(disc, real)[0], answers(disc, fake)[0]
+    assert 0 < (real_logits > 1).sum() + (fake_logits < -1).sum() < 16
     for name, value in (parts(disc) | {"loss/gen": gen_loss(gen)}).items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-12, err_msg=name)
     # Central differences of float64 losses of size 1 at distance 1e-6 are exact to about 1e-9.

@@ -35,7 +35,6 @@ class Layers(nn.Module):
 
     config: GeneratorConfig | DiscriminatorConfig
     outputs: int
-    output_bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, *, training: bool = False) -> jax.Array:
@@ -47,7 +46,7 @@ class Layers(nn.Module):
             if self.config.batch_norm:
                 y = nn.BatchNorm(use_running_average=not training, momentum=0.8, epsilon=1e-3)(y)
             x = x + y if self.config.residual and i > 0 and x.shape == y.shape else y
-        return nn.Dense(self.outputs, use_bias=self.output_bias, kernel_init=init)(x)
+        return nn.Dense(self.outputs, kernel_init=init)(x)
 
 
 class State(NamedTuple):
@@ -72,7 +71,7 @@ class JaxLoop:
         self.device = jax.devices()[0].platform
         self.threads = len(os.sched_getaffinity(0))
         self.gen = Layers(config.gen, self.images.shape[1])
-        self.disc = Layers(config.disc, 1, output_bias=not config.objective.sees_differences_only)
+        self.disc = Layers(config.disc, 1)
         self.gen_adam, self.disc_adam = _adam(config, config.gen), _adam(config, config.disc)
         self.step = partial(jax.jit, donate_argnums=0)(self._step)
         self.start(0)
@@ -120,9 +119,8 @@ class JaxLoop:
         def loss(params: Any) -> tuple[jax.Array, Any]:
             fake, stats = self._draw(params, state.stats, latents, training=True)
             logits = self._judge(disc, fake)
-            if self.config.objective.name == "relativistic":
-                logits = logits - self._judge(disc, real)
-            return nn.softplus(-logits).mean(), stats
+            value = -logits if self.config.objective.name == "hinge" else nn.softplus(-logits)
+            return value.mean(), stats
 
         (gen_loss, stats), gradients = jax.value_and_grad(loss, has_aux=True)(state.gen)
         updates, gen_adam = self.gen_adam.update(gradients, state.gen_adam)
@@ -141,27 +139,27 @@ class JaxLoop:
 
         def on_real(params: Any) -> tuple[jax.Array, jax.Array]:
             label, logits = self.config.objective.real_label, self._judge(params, real)
-            value = optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, label)).mean()
+            if self.config.objective.name == "hinge":
+                value = nn.relu(1.0 - logits).mean()
+            else:
+                value = optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, label)).mean()
             return value, value
 
         def on_fake(params: Any) -> tuple[jax.Array, jax.Array]:
-            value = nn.softplus(self._judge(params, fake)).mean()
+            logits = self._judge(params, fake)
+            value = (nn.relu(1.0 + logits) if self.config.objective.name == "hinge" else nn.softplus(logits)).mean()
             return value, value
 
         def on_both(params: Any) -> tuple[jax.Array, jax.Array]:
             value = on_real(params)[0] + on_fake(params)[0]
-            return value, value
-
-        def on_pairs(params: Any) -> tuple[jax.Array, jax.Array]:
-            value = nn.softplus(self._judge(params, fake) - self._judge(params, real)).mean()
             weights = (self.config.objective.r1, real), (self.config.objective.r2, fake)
-            return value + sum(weight * self._penalty(params, images) for weight, images in weights), value
+            return value + sum(weight * self._penalty(params, images) for weight, images in weights if weight), value
 
         if self.config.objective.updates == "halves":
             params, adam, one = descend(on_real, params, adam)
             params, adam, other = descend(on_fake, params, adam)
             return params, adam, (one + other) / 2.0
-        return descend(on_pairs if self.config.objective.name == "relativistic" else on_both, params, adam)
+        return descend(on_both, params, adam)
 
     def _penalty(self, params: Any, images: jax.Array) -> jax.Array:
         gradients = jax.grad(lambda x: self._judge(params, x).sum())(images)

@@ -40,8 +40,6 @@ class Layers:
         name: str,
         inputs: int,
         outputs: int,
-        *,
-        output_bias: bool = True,
     ) -> None:
         self.config, self.kernels, self.biases = config, [], []
         scaling = tf1.initializers.variance_scaling
@@ -54,10 +52,8 @@ class Layers:
             for i, (m, n) in enumerate(itertools.pairwise(sizes)):
                 last = i == len(config.widths)
                 self.kernels.append(tf1.get_variable(f"kernel{i}", (m, n), initializer=init))
-                self.parameters.append(self.kernels[-1])
-                if not last or output_bias:
-                    self.biases.append(tf1.get_variable(f"bias{i}", n, initializer=tf1.zeros_initializer()))
-                    self.parameters.append(self.biases[-1])
+                self.biases.append(tf1.get_variable(f"bias{i}", n, initializer=tf1.zeros_initializer()))
+                self.parameters += [self.kernels[-1], self.biases[-1]]
                 if config.batch_norm and not last:
                     self.norms.append(tuple(self._norm(i, n)))
 
@@ -76,9 +72,8 @@ class Layers:
 
     def __call__(self, x: Any, *, training: bool = False, updates: list[Any] | None = None) -> Any:
         """[batch, inputs] -> [batch, outputs]; what moves the averages of batch norm goes into `updates`."""
-        for i, kernel in enumerate(self.kernels):
-            y = tf1.matmul(x, kernel)
-            y = tf1.nn.bias_add(y, self.biases[i]) if i < len(self.biases) else y
+        for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
+            y = tf1.nn.bias_add(tf1.matmul(x, kernel), bias)
             if i == len(self.kernels) - 1:
                 return y
             y = tf1.nn.relu(y) if self.config.activation == "relu" else tf1.nn.leaky_relu(y, self.config.negative_slope)
@@ -105,8 +100,7 @@ class Graph:
             feed = tf1.placeholder(tf1.uint8, (len(images), pixels))
             data = tf1.get_variable("images", initializer=feed, trainable=False, use_resource=True, validate_shape=True)
             self.gen = Layers(config.gen, "gen", config.latent.size, pixels)
-            bias = not config.objective.sees_differences_only
-            self.disc = Layers(config.disc, "disc", pixels, 1, output_bias=bias)
+            self.disc = Layers(config.disc, "disc", pixels, 1)
             self.steps = tf1.train.get_or_create_global_step()
             self.indices = tf1.placeholder(tf1.int32, (config.real_batch_size,))
             fetches = self._step(tf1.gather(data, self.indices))
@@ -149,9 +143,7 @@ class Graph:
             if own is not latents or config.gen.batch_norm:
                 fake = self._draw(latents, training=True, updates=moves)
             logits = self.disc(fake)
-            if config.objective.name == "relativistic":
-                logits -= self.disc(real)
-            gen_loss = tf1.reduce_mean(tf1.nn.softplus(-logits))
+            gen_loss = tf1.reduce_mean(-logits if config.objective.name == "hinge" else tf1.nn.softplus(-logits))
             # The optimiser that counts steps runs last, as its learning rate is that of the step.
             adam = _adam(config, config.gen, self.steps)
             gen_step = adam.minimize(gen_loss, var_list=self.gen.parameters, global_step=self.steps)
@@ -167,25 +159,29 @@ class Graph:
         config, adam = self.config, _adam(self.config, self.config.disc, self.steps)
 
         def on_real(logits: Any) -> Any:
+            if config.objective.name == "hinge":
+                return tf1.reduce_mean(tf1.nn.relu(1.0 - logits))
             labels = tf1.fill(tf1.shape(logits), config.objective.real_label)
             return tf1.reduce_mean(tf1.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits))
+
+        def on_fake(logits: Any) -> Any:
+            hinges = config.objective.name == "hinge"
+            return tf1.reduce_mean(tf1.nn.relu(1.0 + logits) if hinges else tf1.nn.softplus(logits))
 
         if config.objective.updates == "halves":
             one = on_real(self.disc(real))
             first = adam.minimize(one, var_list=self.disc.parameters)
             with tf1.control_dependencies([first]):
-                other = tf1.reduce_mean(tf1.nn.softplus(self.disc(fake)))
+                other = on_fake(self.disc(fake))
                 return (one + other) / 2.0, adam.minimize(other, var_list=self.disc.parameters)
         images = tf1.concat([real, fake], 0)
         logits = self.disc(images)
         real_logits, fake_logits = tf1.split(logits, 2)
-        if config.objective.name == "relativistic":
-            loss = tf1.reduce_mean(tf1.nn.softplus(fake_logits - real_logits))
+        total = loss = on_real(real_logits) + on_fake(fake_logits)
+        if config.objective.has_penalty:
             squares = tf1.reduce_sum(tf1.square(tf1.gradients(logits, images)[0]), 1)
             r1, r2 = (tf1.reduce_mean(half) / 2.0 for half in tf1.split(squares, 2))
-            total = loss + config.objective.r1 * r1 + config.objective.r2 * r2
-        else:
-            total = loss = on_real(real_logits) + tf1.reduce_mean(tf1.nn.softplus(fake_logits))
+            total += config.objective.r1 * r1 + config.objective.r2 * r2
         return loss, adam.minimize(total, var_list=self.disc.parameters)
 
     def _draw(self, latents: Any, *, training: bool = False, updates: list[Any] | None = None) -> Any:

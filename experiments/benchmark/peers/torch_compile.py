@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad  # pyright: ignore[reportPrivateImportUsage]
-from torch.nn.functional import softplus
 
 from experiments.benchmark.peers.torch_eager import TorchGame, default_device
 from jaxgan.config import Config
@@ -33,8 +32,7 @@ class CompiledGame(TorchGame):
             return logits.sum(), logits
 
         gradients, logits = grad(judge, has_aux=True)(torch.cat([real, fake]))
-        real_logits, fake_logits = logits.chunk(2)
-        loss = softplus(fake_logits - real_logits).mean()
+        loss = self.judgement(logits)
         return loss + self.penalty(gradients), loss
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
-from torch.nn.functional import softplus
+from torch.nn.functional import relu, softplus
 
 from experiments.benchmark.peers import LOSSES
 from jaxgan.config import Config, DiscriminatorConfig, GeneratorConfig
@@ -54,8 +54,7 @@ class TorchGame:
         pixels = self.images.shape[1]
         output = OUTPUTS[config.gen.output]()
         self.gen = nn.Sequential(*_layers(config.gen, config.latent.size, pixels), output).to(device)
-        bias = not config.objective.sees_differences_only
-        self.disc = nn.Sequential(*_layers(config.disc, pixels, 1, output_bias=bias)).to(device)
+        self.disc = nn.Sequential(*_layers(config.disc, pixels, 1)).to(device)
         # D's fakes come from G in inference mode, which is another G where there is batch norm.
         self.draws_once = config.latent.shared and not config.gen.batch_norm
         self.average = [p.detach().clone() for p in self.gen.parameters()] if config.average_decay else []
@@ -103,11 +102,11 @@ class TorchGame:
         if self.draws_once:
             fake = self.draw(latents)
             disc_loss = self._update_disc(real, fake.detach())
-            gen_loss = self._update_gen(lambda: self.fooling_loss(fake, real))
+            gen_loss = self._update_gen(lambda: self.fooling_loss(fake))
         else:
             own = latents if self.config.latent.shared else self.latents(self.config.real_batch_size)
             disc_loss = self._update_disc(real, self.fakes(own))
-            gen_loss = self._update_gen(lambda: self.gen_loss(latents, real))
+            gen_loss = self._update_gen(lambda: self.gen_loss(latents))
         self.end_step()
         return disc_loss, gen_loss
 
@@ -150,29 +149,30 @@ class TorchGame:
         if self.config.objective.has_penalty:
             images.requires_grad_(True)
         logits = self.disc(images)
-        real_logits, fake_logits = logits.chunk(2)
-        if self.config.objective.name != "relativistic":
-            loss = cross_entropy(real_logits, self.labels) + softplus(fake_logits).mean()
+        loss = self.judgement(logits)
+        if not self.config.objective.has_penalty:
             return loss, loss
-        loss = softplus(fake_logits - real_logits).mean()
         (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
         return loss + self.penalty(gradients), loss
+
+    def judgement(self, logits: Tensor) -> Tensor:
+        """D's loss from its logits on real and, after them, on fake images."""
+        real, fake = logits.chunk(2)
+        if self.config.objective.name == "hinge":
+            return relu(1.0 - real).mean() + relu(1.0 + fake).mean()
+        return cross_entropy(real, self.labels) + softplus(fake).mean()
 
     def penalty(self, gradients: Tensor) -> Tensor:
         """R1 and R2, weighted, from D's gradients at real and at fake images."""
         r1, r2 = (half.square().sum(1).mean() / 2.0 for half in gradients.chunk(2))
         return self.config.objective.r1 * r1 + self.config.objective.r2 * r2
 
-    def _gen_loss(self, latents: Tensor, real: Tensor) -> Tensor:
-        return self._fooling_loss(self.gen(latents), real)
+    def _gen_loss(self, latents: Tensor) -> Tensor:
+        return self._fooling_loss(self.gen(latents))
 
-    def _fooling_loss(self, fake: Tensor, real: Tensor) -> Tensor:
+    def _fooling_loss(self, fake: Tensor) -> Tensor:
         logits = self.disc(fake)
-        if self.config.objective.name == "relativistic":
-            with torch.no_grad():
-                real_logits = self.disc(real)
-            logits = logits - real_logits
-        return softplus(-logits).mean()
+        return -logits.mean() if self.config.objective.name == "hinge" else softplus(-logits).mean()
 
     @torch.no_grad()
     def _fakes(self, latents: Tensor) -> Tensor:
@@ -211,9 +211,7 @@ class TorchGame:
         return FINAL_RATE + (1.0 - FINAL_RATE) * (1.0 + math.cos(math.pi * done)) / 2.0
 
 
-def _layers(
-    config: GeneratorConfig | DiscriminatorConfig, inputs: int, outputs: int, *, output_bias: bool = True
-) -> Iterator[nn.Module]:
+def _layers(config: GeneratorConfig | DiscriminatorConfig, inputs: int, outputs: int) -> Iterator[nn.Module]:
     for i, width in enumerate(config.widths):
         activation = nn.ReLU() if config.activation == "relu" else nn.LeakyReLU(config.negative_slope)
         layer = [nn.Linear(inputs, width), activation]
@@ -223,7 +221,7 @@ def _layers(
             layer = [Residual(*layer)]
         yield from layer
         inputs = width
-    yield nn.Linear(inputs, outputs, bias=output_bias)
+    yield nn.Linear(inputs, outputs)
 
 
 def _initialize(player: nn.Module, config: GeneratorConfig | DiscriminatorConfig) -> None:
@@ -233,8 +231,7 @@ def _initialize(player: nn.Module, config: GeneratorConfig | DiscriminatorConfig
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             else:
                 nn.init.xavier_uniform_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm1d):
             layer.reset_parameters()
 
