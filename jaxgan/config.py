@@ -89,6 +89,8 @@ class LatentConfig:
     """Distribution of each number: standard normal, or uniform on [-1, 1]."""
     shared: bool = False
     """Use the same latents for the discriminator's and the generator's update of a step."""
+    scale: float = 1.0
+    """How many times as large latents are in sampling as in training: more variety above 1, cleaner images below."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,7 @@ class Config:
             average_decay=0.5 if self.average_decay > 0 else 0.0,
             gen=replace(self.gen, optimizer=OptimizerConfig()),
             disc=replace(self.disc, optimizer=OptimizerConfig()),
-            latent=self.latent,
+            latent=replace(self.latent, scale=1.0),
             objective=objective,
             augment=AugmentConfig(shift=self.augment.shift),
             data=DataConfig(order=self.data.order),
@@ -298,6 +300,7 @@ def _check_ranges(config: Config) -> None:
     whole("augment.shift", 0, 16)
     rule(_WEIGHTS, "must be a finite number, 0 or more", lambda x: 0 <= x < math.inf)
     rule(_FRACTIONS, "must be in [0, 1)", lambda x: 0 <= x < 1)
+    rule("latent.scale", "must be a finite number above 0", lambda x: 0 < x < math.inf)
     rule("objective.real_label augment.probability", "must be in (0, 1]", lambda x: 0 < x <= 1)
     for player in ("gen", "disc"):
         rule(f"{player}.widths", f"must name one or more hidden layers of 1 to {_WIDTH_MAX} units", _are_widths)

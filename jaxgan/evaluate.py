@@ -11,6 +11,7 @@ import tyro
 
 from jaxgan import cli, yardsticks
 from jaxgan.config import Config, InputError
+from jaxgan.sample import LatentScale, Step, load_state, scaled, wanted_step
 
 if TYPE_CHECKING:
     from jaxgan.gan.state import TrainState
@@ -37,6 +38,8 @@ class Arguments:
     """Also train a network to tell real from generated images, a quarter of a minute a draw."""
     seed: int = 0
     """Seed of the latents and of the reference rows."""
+    latent_scale: LatentScale = None
+    """How many times as large latents are as in training; by default what the run says."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -47,10 +50,10 @@ def main(arguments: Sequence[str]) -> int:
     from jaxgan.runs import directory, scores
 
     record = directory.read_record(wanted.run)
+    config = scaled(record.config, wanted.latent_scale)
     cli.start_jax()
 
     from jaxgan.runs.checkpoints import checkpoint_steps
-    from jaxgan.sample import Step, load_state, wanted_step
 
     if not (there := checkpoint_steps(wanted.run)):
         raise InputError(f"{wanted.run} has no checkpoint yet")
@@ -65,6 +68,7 @@ def main(arguments: Sequence[str]) -> int:
         against=wanted.against,
         num=wanted.num,
         draws=1 if wanted.every_checkpoint else wanted.draws,
+        latent_scale=config.latent.scale,
     )
     references = yardsticks.reference_rows(
         yardstick, protocol, record.config.data, seed=wanted.seed, with_two_sample=wanted.two_sample
@@ -72,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     rows: dict[int, Row] = {}
     for step in steps:
         state = load_state(wanted.run, record, step)
-        rows[int(state.step)] = score_generator(wanted, protocol.draws, record.config, state, yardstick)
+        rows[int(state.step)] = score_generator(wanted, protocol.draws, config, state, yardstick)
     accuracy = yardstick.network.record.test_accuracy
     found = scores.Scores(protocol, accuracy, directory.installed_versions(), references, rows)
     whole = scores.add_scores(wanted.run, found)
@@ -131,8 +135,9 @@ def _report(wanted: Arguments, found: Scores) -> list[str]:
     protocol = found.protocol
     shown = {f"step {step:,}": row for step, row in list(found.checkpoints.items())[-4:]}
     spread = f", mean ± standard deviation of {protocol.draws} draws" if protocol.draws > 1 else ""
+    images = f"images of latents scaled by {protocol.latent_scale:g}" if protocol.latent_scale != 1.0 else "images"
     lines = [
-        f"{wanted.run}: {protocol.num:,} images against the {protocol.against} images of {protocol.dataset}{spread}",
+        f"{wanted.run}: {protocol.num:,} {images} against the {protocol.against} images of {protocol.dataset}{spread}",
         f"features of {protocol.network}, which classifies {found.network_accuracy:.2%} of the test images",
         "",
         *table({**shown, **found.references}),

@@ -33,7 +33,7 @@ _MODERN = Config(
     average_decay=0.9995,
     gen=GeneratorConfig(widths=(512,) * 3, residual=True, output="clipped_tanh", optimizer=_MODERN_ADAM),
     disc=DiscriminatorConfig(widths=(512,) * 3, residual=True, optimizer=_MODERN_ADAM),
-    latent=LatentConfig(shared=True),
+    latent=LatentConfig(shared=True, scale=1.2),
     objective=_HINGE,
 )
 

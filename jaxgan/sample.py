@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 
 from jaxgan import cli
-from jaxgan.config import InputError
+from jaxgan.config import Config, InputError, with_values
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Step = int | Literal["best"] | None
 """Which checkpoint: one of a step, the best, or the newest."""
+
+LatentScale = Annotated[float | None, tyro.conf.arg(name="latent.scale")]
+"""The flag of `sample` and `evaluate`, with the name that it has in `train`."""
 
 _PIECE = 8192  # Images drawn in one program, so that a million of them fit into memory.
 
@@ -38,6 +41,8 @@ class Arguments:
     or a folder, which gets a PNG file an image."""
     seed: int = 0
     """Seed of the latents."""
+    latent_scale: LatentScale = None
+    """How many times as large latents are as in training; by default what the run says."""
     checkpoint: str | None = None
     """Step to sample from, or best (of a run with --keep-best); by default the newest."""
     interpolate: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -52,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
 
     cli.start_jax()
     record, state = load_generator(wanted.run, wanted.checkpoint)
-    images = draw(record, state, wanted)
+    images = draw(scaled(record.config, wanted.latent_scale), state, wanted)
     write(images, wanted.out)
     print(f"wrote {len(images):,} images from step {int(state.step):,} of {wanted.run} to {wanted.out}")
     return 0
@@ -126,15 +131,24 @@ def load_state(run: Path, record: RunRecord, step: Step) -> TrainState:
         return checkpoints.restore(state_template(record), step)
 
 
-def draw(record: RunRecord, state: TrainState, wanted: Arguments) -> Float[np.ndarray, "n h w c"]:
+def scaled(config: Config, scale: float | None) -> Config:
+    """The config with another `latent.scale`, where there is one.
+
+    Raises:
+        InputError: It is no finite number above 0.
+    """
+    return config if scale is None else with_values(config, {"latent.scale": scale})
+
+
+def draw(config: Config, state: TrainState, wanted: Arguments) -> Float[np.ndarray, "n h w c"]:
     """Images in [0, 1], each of latents of its own or along a walk."""
     import jax
 
-    from jaxgan.gan.sampling import generate, sample_latents, walk_latents
+    from jaxgan.gan.sampling import draw_latents, generate, walk_latents
 
-    config, key = record.config, jax.random.key(wanted.seed)
+    key = jax.random.key(wanted.seed)
     walks = wanted.interpolate or wanted.out.suffix == ".gif"
-    latents = (walk_latents if walks else sample_latents)(config, key, wanted.num)
+    latents = (walk_latents if walks else draw_latents)(config, key, wanted.num)
     pieces = [latents[i : i + _PIECE] for i in range(0, wanted.num, _PIECE)]
     return np.concatenate([np.asarray(generate(config, state, key, len(z), latents=z)) for z in pieces])
 

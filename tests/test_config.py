@@ -42,6 +42,7 @@ RANGES: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = [
         ]
     ),
     ("latent.size", (0, -1, 2**16 + 1), (1, 1000)),
+    ("latent.scale", (0.0, -1.0, *INFINITE), (0.5, 1, 2.0)),
     ("objective.r1", (-1e-9, *INFINITE), (0.0, 100.0)),
     ("objective.r2", (-1e-9, *INFINITE), (0.0, 100.0)),
     ("objective.gradient_penalty", (-1e-9, *INFINITE), (0.0, 10)),
@@ -197,6 +198,7 @@ NUMBERS: dict[str, Any] = {
         for player in ("gen", "disc")
         for name in ("learning_rate", "b1", "b2", "epsilon")
     },
+    "latent.scale": 1.5,
     "objective.real_label": 0.9,
     "augment.probability": 0.25,
     "data.name": "digits",

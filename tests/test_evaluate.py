@@ -169,10 +169,10 @@ def test_the_best_checkpoint_is_scored_by_its_name_and_another_split_replaces_al
 
 
 def test_training_images_are_no_reference_for_themselves(scored_copy: Path) -> None:
-    text = succeed(evaluate(scored_copy, *FEW, "--against", "train"))
-    assert "against the train images of digits" in text
+    text = succeed(evaluate(scored_copy, *FEW, "--against", "train", "--latent.scale", "1.5"))
+    assert "64 images of latents scaled by 1.5 against the train images of digits" in text
     found = read_scores(scored_copy / "scores.json")
-    assert found.protocol.against == "train"
+    assert (found.protocol.against, found.protocol.latent_scale) == ("train", 1.5)
     # The row of real images is drawn from other training images than those that it is scored against.
     assert means(found.references["real"])["frechet"] > 0.01
     assert means(found.references["real"])["coverage/5"] < 0.99

@@ -28,6 +28,7 @@ COMMON: dict[str, Any] = {
     "disc.initializer": "glorot_uniform",
     "latent.size": 100,
     "latent.shared": False,
+    "latent.scale": 1.0,
     "objective.name": "non_saturating",
     "objective.real_label": 1.0,
     "objective.r1": 0.0,
@@ -165,6 +166,7 @@ def test_modern_is_the_default_and_averages_its_generator_and_has_both_penalties
         "disc.residual": True,
         "gen.output": "clipped_tanh",
         "latent.shared": True,
+        "latent.scale": 1.2,
         "latent.prior": "normal",
         "objective.name": "hinge",
         "objective.r1": 1.0,
@@ -176,7 +178,7 @@ def test_modern_is_the_default_and_averages_its_generator_and_has_both_penalties
 
 def test_best_and_stacked_are_modern_for_longer_and_on_other_data() -> None:
     modern = dict(leaves(PRESETS["modern"]))
-    schedule = {"num_steps", "decay_start", "decay_steps", "average_decay", "latent.shared"}
+    schedule = {"num_steps", "decay_start", "decay_steps", "average_decay", "latent.shared", "latent.scale"}
     rates = {"gen.optimizer.learning_rate", "disc.optimizer.learning_rate"}
     cadences = {"every.log", "every.print", "every.sample", "every.checkpoint"}
     differ = {name: {k for k, v in leaves(PRESETS[name]) if v != modern[k]} for name in ("best", "stacked")}

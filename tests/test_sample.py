@@ -14,7 +14,7 @@ from jaxgan.config import LatentConfig
 from jaxgan.gan.sampling import WALK_PICTURES, generate, walk_latents
 from jaxgan.presets import PRESETS
 from jaxgan.runs.directory import read_record
-from jaxgan.sample import load_state
+from jaxgan.sample import load_state, scaled
 
 
 @pytest.fixture(scope="session")
@@ -104,6 +104,14 @@ def test_a_walk_is_closed_smooth_and_stays_where_the_prior_is_likely(prior: str)
         assert np.abs(walk).max() <= 1
 
 
+def test_a_scale_is_that_of_the_run_or_of_the_command_and_moves_walks_too() -> None:
+    config = replace(PRESETS["modern"], latent=LatentConfig(scale=1.2))
+    assert scaled(config, None) is config
+    assert scaled(config, 0.7) == replace(config, latent=LatentConfig(scale=0.7))
+    walk, wider = (walk_latents(scaled(config, scale), jax.random.key(0), 20) for scale in (1.0, 1.2))
+    np.testing.assert_allclose(wider, 1.2 * np.asarray(walk), rtol=1e-4, atol=1e-5)
+
+
 def test_spherical_interpolation_keeps_the_norm_and_the_angle() -> None:
     config = PRESETS["modern"]
     walk = np.asarray(walk_latents(config, jax.random.key(0), 2 * WALK_PICTURES))
@@ -125,6 +133,7 @@ BAD = [
     (["--num", "0"], "--num"),
     (["--num", "some"], "--num"),
     (["--seed", "-1"], "--seed"),
+    (["--latent.scale", "0"], "--latent.scale must be a finite number above 0, not 0.0"),
     (["--out", "picture.jpeg"], "picture.jpeg"),
     (["--checkpoint", "7"], "20, 40"),
     (["--no-such-flag"], "--no-such-flag"),

@@ -55,6 +55,7 @@ class Protocol:
     num: int
     """Generated images of a draw."""
     draws: int
+    latent_scale: float = 1.0
 
 
 @dataclass(frozen=True)

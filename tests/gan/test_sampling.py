@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_runs import TINY_SHAPE, tiny
 
-from jaxgan.gan.sampling import discriminate, generate, sample_latents
+from jaxgan.gan.sampling import discriminate, draw_latents, generate, sample_latents
 from jaxgan.gan.state import TrainState, init_state
 
 CONFIG = tiny(gen__batch_norm=True)
@@ -60,6 +60,20 @@ def test_images_of_given_latents_do_not_depend_on_the_key(state: TrainState) -> 
     drawn = generate(CONFIG, state, jax.random.key(1), 6)
     given = generate(CONFIG, state, jax.random.key(9), 6, latents=latents)
     np.testing.assert_array_equal(given, drawn)
+
+
+def test_a_scale_moves_the_latents_of_samples_and_not_those_that_are_given(state: TrainState) -> None:
+    key, wide = jax.random.key(1), tiny(gen__batch_norm=True, latent__scale=1.5)
+    latents = sample_latents(CONFIG, key, 6)
+    np.testing.assert_array_equal(sample_latents(wide, key, 6), latents)
+    np.testing.assert_array_equal(draw_latents(CONFIG, key, 6), latents)
+    np.testing.assert_allclose(draw_latents(wide, key, 6), 1.5 * np.asarray(latents), rtol=1e-7)
+    drawn = generate(wide, state, key, 6)
+    np.testing.assert_allclose(drawn, generate(CONFIG, state, key, 6, latents=1.5 * latents), rtol=1e-6)
+    assert (drawn != generate(CONFIG, state, key, 6)).any(axis=(1, 2, 3)).all()
+    np.testing.assert_array_equal(
+        generate(wide, state, key, 6, latents=latents), generate(CONFIG, state, key, 6, latents=latents)
+    )
 
 
 def test_an_image_depends_on_its_own_latents_only(state: TrainState) -> None:
