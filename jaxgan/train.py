@@ -188,10 +188,11 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
             if record.config.num_steps < step:
                 wanted_steps = f"--num-steps {record.config.num_steps}"
                 raise InputError(f"{wanted_steps} is less than the {step} steps that {run} has made")
+        if record != stored:
+            hosts.from_first(lambda: directory.write_record(run, record))
         if record.config.num_steps == step:
             terminal.say(f"{run} is complete at step {step:,}; extend it with --resume --num-steps M")
             return 0
-        hosts.from_first(lambda: directory.write_record(run, record))
         terminal.say(f"resuming at step {step:,}")
         return _train(record, state, arrays, run, terminal)
 
@@ -204,9 +205,9 @@ def absolute(data: DataConfig) -> DataConfig:
 
 def check_resumable(stored: Config, typed: Config) -> None:
     """Raises InputError, by field, where a config would change what a stored run computes."""
-    free = {"num_steps", "keep", "eval_every", "keep_best", "data.data_dir", "data.manual_dir", "data.resident"} | {
-        f"every.{name}" for name in ("log", "print", "sample", "checkpoint")
-    }
+    free = {"num_steps", "keep", "eval_every", "keep_best", "latent.scale"}
+    free |= {"data.data_dir", "data.manual_dir", "data.resident"}
+    free |= {f"every.{name}" for name in ("log", "print", "sample", "checkpoint")}
     before = dict(leaves(stored))
     for name, value in leaves(typed):
         if name not in free and value != before[name]:

@@ -36,7 +36,7 @@ from running import (
 from jaxgan import config
 from jaxgan.config import Config, InputError, flag, leaves
 from jaxgan.presets import DESCRIPTIONS, PRESETS
-from jaxgan.runs.directory import owned
+from jaxgan.runs.directory import owned, read_record
 from jaxgan.train import _parse, split_preset
 
 CADENCES = ("--every.log", "1", "--every.sample", "20", "--every.checkpoint", "20")
@@ -303,8 +303,11 @@ def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(
     assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["num_steps"] == 100
 
 
-def test_resuming_a_finished_run_says_that_it_is_complete(finished: tuple[Path, str]) -> None:
-    assert "complete at step 100" in resume(finished[0])
+def test_resuming_a_finished_run_says_that_it_is_complete_and_keeps_what_may_change(copied: Path) -> None:
+    before = state_digest(copied, 100)
+    assert "complete at step 100" in resume(copied, "--latent.scale", "1.5")
+    assert read_record(copied).config.latent.scale == 1.5
+    assert state_digest(copied, 100) == before
 
 
 def test_a_run_without_a_name_goes_to_the_next_free_one_and_is_found_again(data: Path, tmp_path: Path) -> None:
