@@ -151,7 +151,8 @@ def class_shares(run: Path) -> list[float]:
     from jaxgan.data.dataset import load_dataset
 
     config = read_record(run).config
-    counts = np.bincount(load_dataset(replace(config, data=replace(config.data, holdout=0)), "train").labels)
+    whole = replace(config, eval_every=0, keep_best=False, data=replace(config.data, holdout=0))
+    counts = np.bincount(load_dataset(whole, "train").labels)
     return list(counts / counts.sum())
 
 
