@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from running import complaint, prepare_small_data, run, succeed, train
 
-from jaxgan.config import LatentConfig
+from jaxgan.config import InputError, LatentConfig
 from jaxgan.gan.sampling import WALK_PICTURES, generate, walk_latents
 from jaxgan.presets import PRESETS
 from jaxgan.runs.directory import read_record
-from jaxgan.sample import load_state, scaled
+from jaxgan.sample import load_state, main, scaled
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +26,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sample(trained: Path, out: Path, *arguments: object) -> str:
     return succeed(run("sample", trained, "--out", out, *arguments))
+
+
+def sample_here(trained: Path, out: Path, *arguments: str) -> None:
+    """The same without a process of its own."""
+    assert main([str(trained), "--out", str(out), *arguments]) == 0
 
 
 def test_npy_holds_float32_images_in_the_unit_interval(trained: Path, tmp_path: Path) -> None:
@@ -62,26 +67,26 @@ def test_a_sample_is_what_generate_makes_of_the_checkpoint_and_the_seed_and_the_
 
 
 def test_a_png_is_a_grid_and_a_folder_a_file_an_image(trained: Path, tmp_path: Path) -> None:
-    sample(trained, tmp_path / "grid.png", "--num", "10")
+    sample_here(trained, tmp_path / "grid.png", "--num", "10")
     with Image.open(tmp_path / "grid.png") as grid:
         # 4 columns and 3 rows of 28 pixels with a line of 1 between them, each pixel 4 wide.
         assert grid.size == (4 * (4 * 29 - 1), 4 * (3 * 29 - 1))
-    sample(trained, tmp_path / "folder", "--num", "12")
+    sample_here(trained, tmp_path / "folder", "--num", "12")
     names = sorted(path.name for path in (tmp_path / "folder").iterdir())
     assert names == [f"{i:02d}.png" for i in range(12)]
-    sample(trained, tmp_path / "same.npy", "--num", "12")
+    sample_here(trained, tmp_path / "same.npy", "--num", "12")
     with Image.open(tmp_path / "folder" / "07.png") as image:
         assert image.size == (28, 28)
         assert np.abs(np.asarray(image) / 255 - np.load(tmp_path / "same.npy")[7]).max() <= 0.5 / 255 + 1e-6
 
 
 def test_a_gif_is_a_walk_of_as_many_pictures(trained: Path, tmp_path: Path) -> None:
-    sample(trained, tmp_path / "walk.gif", "--num", "20")
+    sample_here(trained, tmp_path / "walk.gif", "--num", "20")
     with Image.open(tmp_path / "walk.gif") as film:
         assert getattr(film, "n_frames", 1) == 20
-    sample(trained, tmp_path / "walk.npy", "--num", "20", "--interpolate")
+    sample_here(trained, tmp_path / "walk.npy", "--num", "20", "--interpolate")
     walk = np.load(tmp_path / "walk.npy")
-    sample(trained, tmp_path / "apart.npy", "--num", "20")
+    sample_here(trained, tmp_path / "apart.npy", "--num", "20")
     apart = np.load(tmp_path / "apart.npy")
     assert np.abs(np.diff(walk, axis=0)).mean() < 0.5 * np.abs(np.diff(apart, axis=0)).mean()
 
@@ -144,12 +149,17 @@ BAD = [
 @pytest.mark.parametrize(
     ("arguments", "named"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
-def test_a_bad_flag_is_refused_in_one_line(trained: Path, tmp_path: Path, arguments: list[str], named: str) -> None:
-    assert named in complaint(run("sample", trained, *arguments, cwd=tmp_path))
+def test_a_bad_flag_is_refused(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as refused:
+        main([str(trained), *arguments])
+    assert named in str(refused.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_is_taken_or_no_run_is_refused(trained: Path, tmp_path: Path) -> None:
+def test_a_place_that_is_taken_or_no_run_is_refused_in_one_line(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("precious")
     assert "full" in complaint(run("sample", trained, "--out", tmp_path / "full"))

@@ -27,7 +27,7 @@ from running import (
     train,
 )
 
-from jaxgan import sweep
+from jaxgan import sample, sweep
 from jaxgan import train as training
 from jaxgan.config import InputError
 from jaxgan.presets import PRESETS
@@ -160,7 +160,7 @@ def test_an_exported_member_has_the_bits_of_the_run_and_can_be_sampled_and_train
     assert (exported / "samples" / "00000060.png").read_bytes() == (
         tmp_path / "run" / "samples" / "00000060.png"
     ).read_bytes()
-    succeed(run("sample", exported, "--num", "3", "--out", tmp_path / "a.npy"))
+    assert sample.main([str(exported), "--num", "3", "--out", str(tmp_path / "a.npy")]) == 0
     assert np.load(tmp_path / "a.npy").shape == (3, 28, 28)
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-r", str(exported), str(copy)], check=True)
