@@ -156,14 +156,15 @@ def _wanted_steps(run: Path, record: SweepRecord, wanted: Arguments, grid: membe
         raise InputError(f"{run} sweeps over --num-steps: it cannot be lengthened")
     if typed is not None and typed < now:
         raise InputError(f"--num-steps {typed} is less than the {now} steps of {run}: it can only be lengthened")
-    if grid.fixed.keys() != {"num_steps"} or grid.values or grid.ranges or wanted.seeds or wanted.samples:
-        grid = replace(grid, fixed=grid.fixed | {"num_steps": now}) if typed is not None else grid
+    # The length apart, which values of a sweep over it override.
+    grid = replace(grid, fixed=grid.fixed | {"num_steps": now})
+    if len(grid.fixed) > 1 or grid.values or grid.ranges or wanted.seeds or wanted.samples:
         same = members.all_members(PRESETS[record.preset], grid, wanted.seeds, wanted.samples)
         data = record.members[0].data
         same = [replace(each, data=replace(data, order=each.data.order, holdout=each.data.holdout)) for each in same]
         if encode_members(replace(record, members=tuple(same))) != encode_members(record):
             raise InputError(f"{run} is a sweep of other members: give --resume alone, or another --run-dir")
-    return typed if typed != now else None
+    return None if typed == now else typed
 
 
 def _sweep(record: SweepRecord, run: Path, wanted: Arguments) -> int:

@@ -156,6 +156,7 @@ def test_a_bad_flag_is_refused(
     with pytest.raises(InputError) as refused:
         main([str(trained), *arguments])
     assert named in str(refused.value)
+    assert "\n" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []
 
 
