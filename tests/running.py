@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from jaxgan.config import DataConfig
 from jaxgan.data import cache
@@ -68,6 +70,22 @@ def prepare_small_data(root: Path, seed: int = 0) -> Path:
     return root
 
 
+def make_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> Any:
+    """What `make(folder)` returns, as JSON has it, made by the first of pytest's processes that asks for the name.
+
+    The folder is of all processes, so no test may change what lies there.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made.json").exists():
+            folder.mkdir(exist_ok=True)
+            made = json.dumps(make(folder))
+            (folder / "made.json").write_text(made)
+    return json.loads((folder / "made.json").read_text())
+
+
 def environment(**changes: str) -> dict[str, str]:
     """This process's environment with changes, and no way to the network."""
     offline = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
@@ -97,6 +115,19 @@ def run(
         timeout=240,
         check=False,
     )
+
+
+def find(program: Path, **changes: str) -> Any:
+    """The JSON that a program beside the tests prints, run in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        env=environment(**changes),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    return json.loads(succeed(done))
 
 
 def train(

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gan.small_runs import SYSTEMS, TINY_SHAPE, changed, differing, random_dataset, tiny
-from running import QUICKLY, complaint, environment, prepare_small_data, run
+from running import QUICKLY, complaint, find, make_once, prepare_small_data, run
 
 from jaxgan import devices
 from jaxgan.config import Config, InputError
@@ -27,19 +24,11 @@ HALVES = {"objective.name": "non_saturating", "objective.updates": "halves", "ob
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `many_devices.py` finds."""
     wide = {"JAX_NUM_CPU_DEVICES": "8", "JAX_ENABLE_X64": "1"}
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("many_devices.py"))],
-        env=environment(**QUICKLY, **wide),
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    program = Path(__file__).with_name("many_devices.py")
+    return make_once(tmp_path_factory, "devices", lambda _: find(program, **QUICKLY, **wide))
 
 
 @pytest.mark.parametrize("preset", SYSTEMS)

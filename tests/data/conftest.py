@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from preparing import MNIST, finish, registered, set_proxy, start_load, write_idx
+from running import make_once
 
 from jaxgan.data import dataset, files
 
@@ -22,10 +24,15 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """The whole digits, and MNIST (by two processes at once) where its files are at hand, prepared at the same time."""
-    root = tmp_path_factory.mktemp("data sets")
-    mnist = [start_load("mnist", root, MNIST) for _ in range(2)] if MNIST.is_dir() else []
-    digits = start_load("digits", root)
-    return SimpleNamespace(root=root, digits=finish(digits), mnist=[finish(child) for child in mnist])
+
+    def make(root: Path) -> dict[str, Any]:
+        mnist = [start_load("mnist", root, MNIST) for _ in range(2)] if MNIST.is_dir() else []
+        digits = start_load("digits", root)
+        return {"root": str(root), "digits": vars(finish(digits)), "mnist": [vars(finish(child)) for child in mnist]}
+
+    made = make_once(tmp_path_factory, "data sets", make)
+    mnist = [SimpleNamespace(**said) for said in made["mnist"]]
+    return SimpleNamespace(root=Path(made["root"]), digits=SimpleNamespace(**made["digits"]), mnist=mnist)
 
 
 @pytest.fixture

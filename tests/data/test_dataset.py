@@ -282,7 +282,6 @@ def test_processes_that_prepare_at_once_do_not_harm_each_other(prepared: SimpleN
 
 def test_the_whole_digits_are_prepared_without_tensorflow(prepared: SimpleNamespace) -> None:
     assert prepared.digits.code == 0, prepared.digits.err
-    assert float(prepared.digits.seconds) < 60
     assert prepared.digits.shapes == "(55000, 28, 28, 1) (10000, 28, 28, 1)"
     assert prepared.digits.imported == "tensorflow_datasets"
 
@@ -308,8 +307,8 @@ def test_a_second_start_is_quick_quiet_and_without_tfds(prepared: SimpleNamespac
     assert again.err == ""
     assert again.imported == ""
     assert again.fingerprint == prepared.digits.fingerprint
-    # 0.2 s is the aim and 0.1 s what a free machine takes; a loaded one is given room.
-    assert float(again.seconds) < 1.0
+    # 0.1 s beside some 20 s on a free machine; a loaded one is given room.
+    assert float(again.seconds) < float(prepared.digits.seconds) / 10.0
 
 
 @needs_mnist

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from many_members import MESH, STEPS, alone, few_images, place, small, unlike
-from running import environment, succeed
+from running import find, make_once
 from small_runs import SYSTEMS, TINY_SHAPE, bits, changed, differing, tiny
 
 from jaxgan.config import InputError
@@ -43,17 +40,10 @@ def few() -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def optimised() -> dict[str, Any]:
+def optimised(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `many_members.py` finds in a process of its own, whose programs are optimised as those of a command are."""
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("many_members.py"))],
-        env=environment(JAX_NUM_CPU_DEVICES="2"),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    return json.loads(succeed(done))
+    program = Path(__file__).with_name("many_members.py")
+    return make_once(tmp_path_factory, "members", lambda _: find(program, JAX_NUM_CPU_DEVICES="2"))
 
 
 # A member is a run.
