@@ -165,6 +165,8 @@ def test_modern_is_the_default_and_averages_its_generator_and_has_both_penalties
         "disc.widths": (512, 512, 512),
         "disc.residual": True,
         "gen.output": "clipped_tanh",
+        "gen.activation": "leaky_relu",
+        "disc.activation": "relu",
         "latent.shared": True,
         "latent.scale": 1.2,
         "latent.prior": "normal",
@@ -178,16 +180,16 @@ def test_modern_is_the_default_and_averages_its_generator_and_has_both_penalties
 
 def test_best_and_stacked_are_modern_for_longer_and_on_other_data() -> None:
     modern = dict(leaves(PRESETS["modern"]))
-    schedule = {"num_steps", "decay_start", "decay_steps", "average_decay", "latent.shared", "latent.scale"}
+    schedule = {"num_steps", "decay_start", "decay_steps", "latent.scale"}
     rates = {"gen.optimizer.learning_rate", "disc.optimizer.learning_rate"}
     cadences = {"every.log", "every.print", "every.sample", "every.checkpoint"}
     differ = {name: {k for k, v in leaves(PRESETS[name]) if v != modern[k]} for name in ("best", "stacked")}
     assert differ == {
-        "best": schedule | rates | cadences | {"objective.name"},
-        "stacked": (schedule - {"average_decay"}) | {"data.name", "objective.name"} | rates,
+        "best": schedule | rates | cadences | {"average_decay"},
+        "stacked": schedule | rates | {"data.name", "objective.name", "disc.activation", "latent.shared"},
     }
     best = PRESETS["best"]
-    assert (best.num_steps, best.decay_start, best.decay_steps, best.latent.scale) == (70_000, 40_000, 40_000, 1.1)
+    assert (best.num_steps, best.decay_start, best.decay_steps, best.latent.scale) == (60_000, 35_000, 33_500, 1.1)
 
 
 def test_real_images_in_a_step_are_those_of_the_originals() -> None:

@@ -11,7 +11,7 @@ import pytest
 from small_runs import bits, tiny
 
 from jaxgan.config import Activation, ObjectiveName
-from jaxgan.gan.networks import INITIALIZERS, count_parameters, image_shape_of, judge, synthesize
+from jaxgan.gan.networks import INITIALIZERS, clipped_tanh, count_parameters, image_shape_of, judge, synthesize
 from jaxgan.gan.state import TrainState, init_state
 from jaxgan.presets import PRESETS
 
@@ -84,6 +84,15 @@ def test_images_of_any_shape_fill_the_range_of_the_output(output: str, low: floa
     assert images.max() == high
     logits, _ = judge(config, params.disc, {}, images, training=False)
     assert logits.shape == (5,)
+
+
+def test_a_clipped_tanh_has_the_slope_of_the_whole_one_where_it_is_clipped_too() -> None:
+    units = np.array([-3.0, -1.6, -1.0, 0.0, 1.4, 1.6, 2.5]).reshape(1, 1, -1, 1)
+    pixels, pull = jax.vjp(clipped_tanh, jnp.asarray(units, jnp.float32))
+    np.testing.assert_allclose(pixels, np.clip(1.1 * np.tanh(units), -1.0, 1.0), rtol=1e-6)
+    assert pixels.ravel().tolist()[:2] + pixels.ravel().tolist()[-2:] == [-1.0, -1.0, 1.0, 1.0]
+    (slopes,) = pull(jnp.ones_like(pixels))
+    np.testing.assert_allclose(slopes, 1.1 / np.cosh(units) ** 2, atol=1e-6)  # Rounding of 1 - tanh^2 in float32.
 
 
 # Initial parameters.

@@ -22,10 +22,17 @@ INITIALIZERS = {
     "glorot_uniform": nn.initializers.glorot_uniform(),
     "he_normal": nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
 }
+
+
+def _clipped_tanh(x: jax.Array) -> jax.Array:
+    y = 1.1 * jnp.tanh(x)
+    return y + jax.lax.stop_gradient(jnp.clip(y, -1.0, 1.0) - y)
+
+
 OUTPUTS = {
     "sigmoid": nn.sigmoid,
     "tanh": jnp.tanh,
-    "clipped_tanh": lambda x: jnp.clip(1.1 * jnp.tanh(x), -1.0, 1.0),
+    "clipped_tanh": _clipped_tanh,
 }
 FINAL_RATE = 0.03
 

@@ -23,10 +23,17 @@ from experiments.benchmark.peers import LOSSES, EpochOrder
 from jaxgan.config import Config, DiscriminatorConfig, GeneratorConfig
 
 tf1: Any = tf.compat.v1
+
+
+def _clipped_tanh(x: Any) -> Any:
+    y = 1.1 * tf1.tanh(x)
+    return y + tf1.stop_gradient(tf1.clip_by_value(y, -1.0, 1.0) - y)
+
+
 OUTPUTS = {
     "sigmoid": tf1.sigmoid,
     "tanh": tf1.tanh,
-    "clipped_tanh": lambda x: tf1.clip_by_value(1.1 * tf1.tanh(x), -1.0, 1.0),
+    "clipped_tanh": _clipped_tanh,
 }
 FINAL_RATE = 0.03
 

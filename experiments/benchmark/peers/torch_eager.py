@@ -32,11 +32,12 @@ class Residual(nn.Sequential):
 
 
 class ClippedTanh(nn.Module):
-    """A tanh that reaches -1 and 1."""
+    """A tanh that reaches -1 and 1, with slopes there, too."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
-        return (1.1 * torch.tanh(x)).clamp(-1.0, 1.0)
+        y = 1.1 * torch.tanh(x)
+        return y + (y.clamp(-1.0, 1.0) - y).detach()
 
 
 OUTPUTS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "clipped_tanh": ClippedTanh}
