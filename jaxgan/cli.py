@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import platform
+import shlex
 import signal
 import sys
 import time
@@ -24,6 +25,10 @@ T = TypeVar("T")
 
 PROGRAMS_BYTES = 512 * 2**20
 """Compiled programs that are kept at most; the ones that were not used for longest go first."""
+
+# Errors of files that a user can mend: room, rights, and names.
+_USERS_OWN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS}
+_USERS_OWN |= {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 _BOX = "╭╮╰╯│─"
 _OUT_OF_MEMORY = "out of memory: take smaller --gen.widths, --disc.widths, --batch-size, --every.grid or --num"
@@ -55,6 +60,11 @@ def parse(
         if default is None:
             return tyro.cli(kind, prog=f"{program}.{usage}", description=description, args=arguments)
         return tyro.cli(kind, prog=f"{program}.{usage}", description=description, args=arguments, default=default)
+
+
+def command_line(door: str, *words: object) -> str:
+    """A command as a shell takes it, to be shown."""
+    return shlex.join(["python", "-m", f"jaxgan.{door}", *map(str, words)])
 
 
 def parse_some(kind: type[T], arguments: Sequence[str], *, usage: str) -> T:
@@ -131,6 +141,8 @@ def _programs_folder() -> Path | None:
 
 def run(main: Callable[[Sequence[str]], int]) -> None:
     """Runs a door and exits: 0 done, 2 the input was wrong, 130 interrupted; no traceback for a user's mistake."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]  (Fréchet in ASCII)
     try:
         code = main(sys.argv[1:])
     except (Exception, KeyboardInterrupt) as error:
@@ -156,7 +168,7 @@ def _answer(error: BaseException) -> int | None:  # noqa: PLR0911 (a table)
             # The reader went away, as `head` does; what is still buffered has nowhere to go.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signal.SIGPIPE
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EACCES | errno.EROFS | errno.EFBIG):
+        case OSError() if error.errno in _USERS_OWN:
             return _complain(f"{error.filename or 'writing'}: {error.strerror}")
         case MemoryError():
             return _complain(_OUT_OF_MEMORY)

@@ -6,6 +6,7 @@ The string under a field is its help text on the command line.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
@@ -277,6 +278,7 @@ _AT_LEAST_ONE = "num_steps batch_size accumulate keep"
 _WEIGHTS = "objective.r1 objective.r2 objective.gradient_penalty"
 _FRACTIONS = "average_decay gen.negative_slope disc.negative_slope"
 _WIDTH_MAX = 2**16
+_SCALE_MAX = 1000
 EVAL_IMAGES = 100
 """The fewest validation images that say anything."""
 _STEPS_MAX = 2**31 - 2  # `TrainState.step` is an int32, and one past the end must fit.
@@ -300,7 +302,7 @@ def _check_ranges(config: Config) -> None:
     whole("augment.shift", 0, 16)
     rule(_WEIGHTS, "must be a finite number, 0 or more", lambda x: 0 <= x < math.inf)
     rule(_FRACTIONS, "must be in [0, 1)", lambda x: 0 <= x < 1)
-    rule("latent.scale", "must be a finite number above 0", lambda x: 0 < x < math.inf)
+    rule("latent.scale", f"must be above 0 and at most {_SCALE_MAX}", lambda x: 0 < x <= _SCALE_MAX)
     rule("objective.real_label augment.probability", "must be in (0, 1]", lambda x: 0 < x <= 1)
     for player in ("gen", "disc"):
         rule(f"{player}.widths", f"must name one or more hidden layers of 1 to {_WIDTH_MAX} units", _are_widths)
@@ -309,9 +311,19 @@ def _check_ranges(config: Config) -> None:
         rule(f"{player}.optimizer.b1 {player}.optimizer.b2", "must be in [0, 1)", lambda x: 0 <= x < 1)
     for name, value in leaves(config):
         wanted, test = ok.get(name, ("", lambda _: True))
-        if not test(value):
+        if not (test(value) and test(_as_float32(value))):
             shown = " ".join(map(str, value)) or "nothing" if isinstance(value, tuple) else value
             raise InputError(f"{flag(name)} {wanted}, not {shown}")
+
+
+def _as_float32(value: Any) -> Any:
+    """A number as training has it: 1e39 is infinite there, 1e-50 is zero, and 0.99999999999 is one."""
+    if not isinstance(value, float):
+        return value
+    try:
+        return struct.unpack("f", struct.pack("f", value))[0]
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def _are_widths(widths: tuple[int, ...]) -> bool:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from jaxgan import cli, yardsticks
-from jaxgan.config import Config, InputError
+from jaxgan.config import Config, InputError, with_values
 from jaxgan.sample import LatentScale, Step, load_state, scaled, wanted_step
 
 if TYPE_CHECKING:
     from jaxgan.gan.state import TrainState
+    from jaxgan.runs.directory import RunRecord
     from jaxgan.runs.scores import Row, Scores
 
 
@@ -32,14 +33,18 @@ class Arguments:
     """Real images to score against: the test split, the first 5,000 training images, or 10,000 of the others."""
     num: int = 10_000
     """Images of a draw. Scores of different numbers cannot be compared."""
-    draws: int = 3
-    """Independent draws of images; the table shows their mean and standard deviation."""
+    draws: int | None = None
+    """Independent draws of images, by default 3, or 1 of every checkpoint; the table shows mean and deviation."""
     two_sample: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also train a network to tell real from generated images, a quarter of a minute a draw."""
     seed: int = 0
     """Seed of the latents and of the reference rows."""
     latent_scale: LatentScale = None
     """How many times as large latents are as in training; by default what the run says."""
+    data_dir: Annotated[Path | None, tyro.conf.arg(name="data.data-dir")] = None
+    """Folder of prepared data sets, where it is no longer that of the run."""
+    manual_dir: Annotated[Path | None, tyro.conf.arg(name="data.manual-dir")] = None
+    """Folder that holds the original gz files, where it is no longer that of the run."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -49,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from jaxgan.runs import directory, scores
 
-    record = directory.read_record(wanted.run)
+    record = _moved(directory.read_record(wanted.run), wanted)
     config = scaled(record.config, wanted.latent_scale)
     cli.start_jax()
 
@@ -67,33 +72,70 @@ def main(arguments: Sequence[str]) -> int:
         fingerprint=record.dataset.fingerprint,
         against=wanted.against,
         num=wanted.num,
-        draws=1 if wanted.every_checkpoint else wanted.draws,
+        draws=wanted.draws or (1 if wanted.every_checkpoint else 3),
         latent_scale=config.latent.scale,
     )
     references = yardsticks.reference_rows(
         yardstick, protocol, record.config.data, seed=wanted.seed, with_two_sample=wanted.two_sample
     )
-    rows: dict[int, Row] = {}
-    for step in steps:
-        state = load_state(wanted.run, record, step)
-        rows[int(state.step)] = score_generator(wanted, protocol.draws, config, state, yardstick)
     accuracy = yardstick.network.record.test_accuracy
-    found = scores.Scores(protocol, accuracy, directory.installed_versions(), references, rows)
-    whole = scores.add_scores(wanted.run, found)
+    found = scores.Scores(protocol, accuracy, directory.installed_versions(), references)
+    whole, aside, unwritten = found, None, None
+    for state in _states(wanted, record, steps):
+        found.checkpoints[int(state.step)] = score_generator(wanted, protocol.draws, config, state, yardstick)
+        try:  # At once, so that an interruption loses no checkpoint that was scored.
+            whole, moved = scores.add_scores(wanted.run, found)
+            aside = aside or moved
+        except OSError as error:
+            unwritten = error
+    for line in _report(wanted, found):
+        print(line)
+    if unwritten is not None:
+        raise unwritten
+    if aside is not None:
+        print(f"moved the scores of another protocol to {aside}")
     written = [scores.SCORES]
     if len(whole.checkpoints) > 1:
         scores.write_score_curves(whole, wanted.run / scores.SCORES_PLOT)
         written.append(scores.SCORES_PLOT)
-    for line in _report(wanted, found):
-        print(line)
     print(f"wrote {' and '.join(str(wanted.run / name) for name in written)}")
     return 0
+
+
+def _moved(record: RunRecord, wanted: Arguments) -> RunRecord:
+    """The record, with the data folders that the command line names in place of its own."""
+    folders = {"data.data_dir": wanted.data_dir, "data.manual_dir": wanted.manual_dir}
+    typed = {name: path for name, path in folders.items() if path is not None}
+    return replace(record, config=with_values(record.config, typed))
+
+
+def _states(wanted: Arguments, record: RunRecord, steps: Sequence[Step]) -> Iterator[TrainState]:
+    """The states of the steps; of many, those that cannot be read are passed over with a warning.
+
+    Raises:
+        InputError: None can be read.
+    """
+    from jaxgan.runs.terminal import Terminal
+
+    read = 0
+    for step in steps:
+        try:
+            state = load_state(wanted.run, record, step)
+        except InputError as error:
+            if len(steps) == 1:
+                raise
+            Terminal().warn(f"{error}; going on without it")
+            continue
+        read += 1
+        yield state
+    if not read:
+        raise InputError(f"no checkpoint of {wanted.run} can be read")
 
 
 def _check(wanted: Arguments) -> None:
     if not 10 <= wanted.num <= 1_000_000:
         raise InputError(f"--num must be a whole number from 10 to 1000000, not {wanted.num}")
-    if not 1 <= wanted.draws <= 1000:
+    if wanted.draws is not None and not 1 <= wanted.draws <= 1000:
         raise InputError(f"--draws must be a whole number from 1 to 1000, not {wanted.draws}")
     if not 0 <= wanted.seed < 2**32:
         raise InputError(f"--seed must be a whole number from 0 to {2**32 - 1}, not {wanted.seed}")

@@ -125,6 +125,7 @@ def all_members(preset: Config, grid: Grid, seeds: int | None, samples: int | No
     if count > MOST_MEMBERS:
         raise InputError(f"the sweep has {count:,} members; at most {MOST_MEMBERS:,} are taken")
     first_seed = int(grid.fixed.get("seed", preset.seed))
+    replace(preset, seed=first_seed)  # Draws need a good one.
     draws = [dict(zip(grid.ranges, drawn, strict=True)) for drawn in _draws(grid.ranges, samples or 1, first_seed)]
     lows, highs = ({name: ends.ends[i] for name, ends in grid.ranges.items()} for i in (0, 1))
     found = []
@@ -133,8 +134,7 @@ def all_members(preset: Config, grid: Grid, seeds: int | None, samples: int | No
         for ends in (lows, highs) if grid.ranges else ():
             with_values(preset, shared | ends)
         for drawn in draws:
-            of_seeds = {"seed": first_seed} if seeds is None and "seed" not in shared else {}
-            config = with_values(preset, shared | drawn | of_seeds)
+            config = with_values(preset, shared | drawn)
             found += [config] if seeds is None else [replace(config, seed=first_seed + i) for i in range(seeds)]
     return found
 

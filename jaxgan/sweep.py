@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from jaxgan import cli, members
-from jaxgan.config import Config, InputError
+from jaxgan.config import Config, InputError, flag, with_values
 from jaxgan.presets import DEFAULT_PRESET, DESCRIPTIONS, PRESETS
 from jaxgan.train import DIVERGED, RUNS, absolute, split_preset
 
@@ -125,6 +125,7 @@ def _waves(
 
 
 def _resume(preset: str | None, wanted: Arguments, grid: members.Grid) -> int:
+    from jaxgan.data.dataset import fingerprint
     from jaxgan.devices import use_cores
     from jaxgan.runs import directory, sweeps
 
@@ -132,10 +133,22 @@ def _resume(preset: str | None, wanted: Arguments, grid: members.Grid) -> int:
     record = sweeps.read_sweep(run)
     if preset not in (None, record.preset):
         raise InputError(f"{run} is a sweep of the preset {record.preset}, not of {preset}")
+    largest = max(map(len, record.waves))
+    if wanted.wave is not None and wanted.wave < largest:
+        raise InputError(f"--wave {wanted.wave} comes too late: {run} has waves of {largest} members")
+    folders = {name: grid.fixed[name] for name in ("data.data_dir", "data.manual_dir") if name in grid.fixed}
+    grid = replace(grid, fixed={name: value for name, value in grid.fixed.items() if name not in folders})
     num_steps = _wanted_steps(run, record, wanted, grid)
+    moved = [with_values(member, folders) for member in record.members]
+    record = replace(record, members=tuple(replace(member, data=absolute(member.data)) for member in moved))
     use_cores(len(record.members))
     cli.start_jax()
     with directory.owned(run):
+        if fingerprint(record.members[0].data) != record.dataset.fingerprint:
+            name = record.dataset.name
+            raise InputError(f"the data set {name} has changed since {run} began: its fingerprint differs")
+        if folders:
+            sweeps.write_sweep(run, record)
         if num_steps is not None:
             record = sweeps.lengthen(run, record, num_steps)
         return _sweep(record, run, wanted)
@@ -158,34 +171,40 @@ def _wanted_steps(run: Path, record: SweepRecord, wanted: Arguments, grid: membe
         raise InputError(f"--num-steps {typed} is less than the {now} steps of {run}: it can only be lengthened")
     # The length apart, which values of a sweep over it override.
     grid = replace(grid, fixed=grid.fixed | {"num_steps": now})
-    if len(grid.fixed) > 1 or grid.values or grid.ranges or wanted.seeds or wanted.samples:
-        same = members.all_members(PRESETS[record.preset], grid, wanted.seeds, wanted.samples)
+    if grid.values or grid.ranges or wanted.seeds or wanted.samples:
         data = record.members[0].data
-        same = [replace(each, data=replace(data, order=each.data.order, holdout=each.data.holdout)) for each in same]
+        found = {"data_dir": data.data_dir, "manual_dir": data.manual_dir}
+        same = members.all_members(PRESETS[record.preset], grid, wanted.seeds, wanted.samples)
+        names = [data.name if each.data.name == "auto" else each.data.name for each in same]
+        same = [
+            replace(each, data=replace(each.data, name=name, **found)) for each, name in zip(same, names, strict=True)
+        ]
         if encode_members(replace(record, members=tuple(same))) != encode_members(record):
             raise InputError(f"{run} is a sweep of other members: give --resume alone, or another --run-dir")
+    elif len(grid.fixed) > 1:
+        name = next(name for name in grid.fixed if name != "num_steps")
+        raise InputError(
+            f"{flag(name)} cannot change: --resume takes --num-steps and data folders, or the whole command"
+        )
     return None if typed == now else typed
 
 
 def _sweep(record: SweepRecord, run: Path, wanted: Arguments) -> int:
-    from jaxgan.data.dataset import fingerprint, load_dataset
+    from jaxgan.data.dataset import load_dataset
     from jaxgan.devices import host_store, member_mesh
     from jaxgan.runs.member_table import MemberTable
     from jaxgan.runs.sweeping import run_sweep
     from jaxgan.runs.sweeps import best_members, read_results
     from jaxgan.yardsticks import member_scorer
 
-    data = record.members[0].data
-    if fingerprint(data) != record.dataset.fingerprint:
-        raise InputError(f"the data set {record.dataset.name} has changed since {run} began: its fingerprint differs")
     table = MemberTable(record)
     mesh, store = member_mesh(max(map(len, record.waves))), host_store()
     for line in _introduction(record, run, mesh):
         table.say(line)
     dataset = load_dataset(record.members[0], "train")
-    again = f"python -m jaxgan.sweep --run-dir {run} --resume"
+    again = cli.command_line("sweep", "--run-dir", run, "--resume")
     try:
-        stopped_by = run_sweep(record, dataset, run, mesh, store, table, member_scorer(data))
+        stopped_by = run_sweep(record, dataset, run, mesh, store, table, member_scorer(record.members[0].data))
         if stopped_by is None:
             _report(record, run, wanted, table)
     except BrokenPipeError:
@@ -242,7 +261,7 @@ def _report(record: SweepRecord, run: Path, wanted: Arguments, table: MemberTabl
     names = (RESULTS, sweep_report.SCORES_PLOT, sweep_report.SAMPLES_PICTURE)
     table.say(f"wrote     {run}: {', '.join(names)}")
     if "num_steps" not in record.fields:
-        table.say(f"extend    python -m jaxgan.sweep --run-dir {run} --resume --num-steps M")
+        table.say(f"extend    {cli.command_line('sweep', '--run-dir', run, '--resume', '--num-steps', 'M')}")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ class Arguments:
 def main(arguments: Sequence[str]) -> int:
     """Trains, or continues a run; returns the exit code."""
     preset, rest = split_preset(arguments)
-    if cli.parse_some(Clues, rest, usage="train").resume:
+    if cli.parse_some(Clues, rest, usage="train").resume and not {"-h", "--help"} & set(rest):
         return _resume(preset, rest)
     return _train_anew(preset or DEFAULT_PRESET, rest)
 
@@ -165,7 +165,8 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
 
     from jaxgan.data.dataset import fingerprint
     from jaxgan.devices import data_mesh, everywhere
-    from jaxgan.runs.checkpoints import Checkpoints, fresh_state, state_template
+    from jaxgan.runs.checkpoints import CHECKPOINTS, Checkpoints, fresh_state, state_template
+    from jaxgan.runs.journal import SUMMARIES, read_rows, summarise
 
     with contextlib.ExitStack() as ownership:
 
@@ -178,6 +179,12 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
             if fingerprint(record.config.data) != stored.dataset.fingerprint:
                 raise InputError(
                     f"the data set {stored.dataset.name} has changed since {run} began: its fingerprint differs"
+                )
+        with hosts.agreed():
+            if not (run / CHECKPOINTS).is_dir() and (rows := read_rows(run)):
+                raise InputError(
+                    f"{run} has rows of {rows[-1]['step']:,} steps and no {CHECKPOINTS}/ to continue from: "
+                    "bring it back, or begin anew in another --run-dir"
                 )
         with Checkpoints(run) as checkpoints:
             template = state_template(record, everywhere(data_mesh()))
@@ -192,6 +199,11 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
             hosts.from_first(lambda: directory.write_record(run, record))
         if record.config.num_steps == step:
             terminal.say(f"{run} is complete at step {step:,}; extend it with --resume --num-steps M")
+            if all((run / name).exists() for name in SUMMARIES) or not hosts.is_first():
+                return 0
+            # The end of the run was cut short, or it has no rows or no pictures.
+            if written := summarise(run, record.config, record.dataset.image_shape):
+                terminal.say(f"wrote     {run}: {', '.join(written)}")
             return 0
         terminal.say(f"resuming at step {step:,}")
         return _train(record, state, arrays, run, terminal)
@@ -244,6 +256,7 @@ def _train(record: RunRecord, state: TrainState, arrays: Arrays, run: Path, term
     mesh = data_mesh()
     state = replicate(mesh, state)
     train = _trainer(record, state, arrays, mesh)
+    again = cli.command_line("train", "--run-dir", run, "--resume")
     for line in _introduction(record, state, run):
         terminal.say(line)
     try:
@@ -253,8 +266,7 @@ def _train(record: RunRecord, state: TrainState, arrays: Arrays, run: Path, term
         raise
     except OSError as error:
         raise InputError(
-            f"{run} cannot be written ({error.strerror}); mend that, then continue with "
-            f"python -m jaxgan.train --run-dir {run} --resume"
+            f"{run} cannot be written ({error.strerror}); mend that, then continue with {again}"
         ) from error
     except Diverged as end:
         if not hosts.is_first():
@@ -265,8 +277,7 @@ def _train(record: RunRecord, state: TrainState, arrays: Arrays, run: Path, term
         print(f"jaxgan: training diverged: {end}; {left}", file=sys.stderr)
         return DIVERGED
     if stopped_by is not None:
-        name = signal.Signals(stopped_by).name
-        terminal.say(f"stopped by {name}; resume with: python -m jaxgan.train --run-dir {run} --resume")
+        terminal.say(f"stopped by {signal.Signals(stopped_by).name}; resume with: {again}")
         return 128 + stopped_by
     for line in _farewell(run, written):
         terminal.say(line)
@@ -293,11 +304,12 @@ def _introduction(record: RunRecord, state: TrainState, run: Path) -> list[str]:
 
 def _farewell(run: Path, written: list[str]) -> list[str]:
     files = ["checkpoints/", "metrics.jsonl", "samples/", *written]
+    pictures = " and ".join(str(run / name) for name in ("samples.gif", "losses.png") if name in written)
     return [
         f"wrote     {run}: {', '.join(files)}",
-        f"look at   {run / 'samples.gif'} and {run / 'losses.png'}",
-        f"sample    python -m jaxgan.sample {run} --num 64 --out digits.png",
-        f"extend    python -m jaxgan.train --run-dir {run} --resume --num-steps M",
+        *([f"look at   {pictures}"] if pictures else []),
+        f"sample    {cli.command_line('sample', run, '--num', 64, '--out', 'digits.png')}",
+        f"extend    {cli.command_line('train', '--run-dir', run, '--resume', '--num-steps', 'M')}",
     ]
 
 

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
-from running import QUICKLY, prepare_small_data, run
+from running import QUICKLY, environment, prepare_small_data, run
+
+from jaxgan import cli
 
 
 def test_compiled_programs_are_kept_for_the_next_process_in_a_private_folder(tmp_path: Path) -> None:
@@ -37,3 +41,15 @@ def test_compiled_programs_are_kept_for_the_next_process_in_a_private_folder(tmp
         path.write_bytes(b"made by somebody else")
     assert programs(3).keys() == first.keys()
     assert all(path.read_bytes() == b"made by somebody else" for path in first)
+
+
+def test_a_terminal_without_accents_changes_letters_and_ends_nothing() -> None:
+    accents = "from jaxgan import cli; cli.run(lambda _: print('Fréchet ±') or 0)"
+    done = subprocess.run(
+        [sys.executable, "-c", accents], env=environment(PYTHONIOENCODING="ascii"), capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"Fr?chet ?\n", b"")
+
+
+def test_commands_that_are_shown_can_be_pasted() -> None:
+    assert cli.command_line("sample", Path("my runs/1"), "--num", 64) == "python -m jaxgan.sample 'my runs/1' --num 64"

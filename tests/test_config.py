@@ -18,7 +18,7 @@ HALVES = PLAIN | {"objective.name": "non_saturating", "objective.updates": "halv
 
 INFINITE = (math.nan, math.inf, -math.inf)
 
-# One row a field that has a range: values just outside it, then values just inside.
+# One row a field that has a range: values just outside it, or outside of it in float32, then values just inside.
 RANGES: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = [
     ("seed", (-1, 2**32, True), (0, 2**32 - 1)),
     ("num_steps", (0, -1, 2**31 - 1), (1, 2**31 - 2)),
@@ -26,7 +26,7 @@ RANGES: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = [
     ("accumulate", (0, -1, 2**31, True), (1, 64)),
     ("decay_steps", (-1, 2**31 - 1), (0, 2**31 - 2)),
     ("decay_start", (-1, 2**31 - 1), (0, 2**31 - 2)),
-    ("average_decay", (-1e-9, 1.0, 1.5, *INFINITE), (0.0, 0.5, 1 - 1e-9)),
+    ("average_decay", (-1e-9, 1 - 1e-9, 1.0, 1.5, *INFINITE), (0.0, 0.5, 1 - 1e-7)),
     ("keep", (0, -1), (1, 50)),
     ("eval_every", (-1, 2**31 - 1), (0, 1, 2**31 - 2)),
     *(
@@ -35,15 +35,15 @@ RANGES: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = [
         for row in [
             (f"{player}.widths", ((), (0,), (128, 0), (128, -1), (2**16 + 1,)), ((1,), (1, 2, 3))),
             (f"{player}.negative_slope", (-0.01, 1.0, *INFINITE), (0.0, 0.99)),
-            (f"{player}.optimizer.learning_rate", (0.0, -1e-3, *INFINITE), (1e-30, 1.0, 10)),
-            (f"{player}.optimizer.b1", (-0.1, 1.0, 1.1, *INFINITE), (0.0, 0.999)),
+            (f"{player}.optimizer.learning_rate", (0.0, -1e-3, 1e-50, 1e39, *INFINITE), (1e-30, 1.0, 10)),
+            (f"{player}.optimizer.b1", (-0.1, 1 - 1e-9, 1.0, 1.1, *INFINITE), (0.0, 0.999)),
             (f"{player}.optimizer.b2", (-0.1, 1.0, 1.1, *INFINITE), (0.0, 0.999)),
             (f"{player}.optimizer.epsilon", (0.0, -1e-8, *INFINITE), (1e-30, 1.0)),
         ]
     ),
     ("latent.size", (0, -1, 2**16 + 1), (1, 1000)),
-    ("latent.scale", (0.0, -1.0, *INFINITE), (0.5, 1, 2.0)),
-    ("objective.r1", (-1e-9, *INFINITE), (0.0, 100.0)),
+    ("latent.scale", (0.0, -1.0, 1000.1, *INFINITE), (0.5, 1, 2.0)),
+    ("objective.r1", (-1e-9, 1e39, *INFINITE), (0.0, 100.0)),
     ("objective.r2", (-1e-9, *INFINITE), (0.0, 100.0)),
     ("objective.gradient_penalty", (-1e-9, *INFINITE), (0.0, 10)),
     ("data.holdout", (-1,), (0, 5000)),

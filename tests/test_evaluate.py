@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +14,9 @@ from PIL import Image
 from running import LIGHTLY, ScoredRun, complaint, run, succeed
 
 import jaxgan
+from jaxgan.config import with_values
 from jaxgan.metrics.scores import feature_scores, measure_reference, to_levels
-from jaxgan.runs.directory import read_record
+from jaxgan.runs.directory import read_record, write_record
 from jaxgan.runs.scores import Row, Scores, read_scores
 from jaxgan.sample import load_state
 from jaxgan.yardsticks import GENERATED, feature_network
@@ -131,7 +133,7 @@ def test_the_scores_are_those_of_the_library_for_the_images_that_the_seed_draws(
         assert row[name]["sd"] == pytest.approx(np.std(values, ddof=1), rel=0.02, abs=0.01), name
 
 
-def test_every_checkpoint_is_scored_anew_where_the_protocol_is_another_and_damaged_caches_are_made_again(
+def test_every_checkpoint_that_can_be_read_is_scored_by_another_protocol_and_damaged_caches_are_made_again(
     evaluated: Evaluated, scored: ScoredRun, tmp_path: Path
 ) -> None:
     shutil.copytree(evaluated.path, tmp_path / "run")
@@ -139,27 +141,35 @@ def test_every_checkpoint_is_scored_anew_where_the_protocol_is_another_and_damag
     before = [path.read_bytes() for path in caches]
     for path, content in zip(caches, before, strict=True):
         path.write_bytes(content[: len(content) // 2])
-    done = evaluate(tmp_path / "run", *FEW, "--every-checkpoint")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "200" / "state")
+    done = evaluate(tmp_path / "run", *FEW[:2], "--every-checkpoint")
+    assert "jaxgan: warning: the checkpoint of step 200 cannot be read" in done.stderr
+    assert f"moved the scores of another protocol to {tmp_path / 'run' / 'scores-1.json'}" in done.stdout
+    assert (tmp_path / "run" / "scores-1.json").read_bytes() == (evaluated.path / "scores.json").read_bytes()
     # The table shows the last four.
-    shown = [f"step {step}" for step in (150, 200, 250, 300)]
+    shown = [f"step {step}" for step in (100, 150, 250, 300)]
     assert re.split(r"\s{2,}", succeed(done).splitlines()[3].strip()) == [*shown, *REFERENCES]
     assert "training the feature network of digits: 0 of " in done.stderr
     assert "scoring the reference rows, once: 4 of 4" in done.stderr
     assert [path.read_bytes() for path in caches] == before
     found = read_scores(tmp_path / "run" / "scores.json")
     assert found.protocol.draws == 1
-    assert list(found.checkpoints) == [50, 100, 150, 200, 250, 300]
+    assert list(found.checkpoints) == [50, 100, 150, 250, 300]
     assert {row["frechet"]["sd"] for row in found.checkpoints.values()} == {None}
     assert found.references == evaluated.first.references
     assert (tmp_path / "run" / "scores.png").stat().st_size > 1000
 
 
-def test_the_best_checkpoint_is_scored_by_its_name_and_another_split_replaces_all_scores_of_before(
-    evaluated: Evaluated, tmp_path: Path
+def test_the_best_checkpoint_is_scored_by_its_name_on_data_that_were_moved(
+    evaluated: Evaluated, scored: ScoredRun, tmp_path: Path
 ) -> None:
     shutil.copytree(evaluated.path, tmp_path / "run")
+    record = read_record(evaluated.path)
+    lost = replace(record, config=with_values(record.config, {"data.data_dir": tmp_path / "nowhere"}))
+    write_record(tmp_path / "run", lost)
     (best,) = (int(path.name) for path in (tmp_path / "run" / "best").iterdir() if path.name.isdecimal())
-    text = succeed(evaluate(tmp_path / "run", *FEW, "--checkpoint", "best", "--against", "validation"))
+    where = ("--data.data-dir", str(scored.data))
+    text = succeed(evaluate(tmp_path / "run", *FEW, "--checkpoint", "best", "--against", "validation", *where))
     assert f"step {best} " in text
     assert "against the validation images of digits" in text
     found = read_scores(tmp_path / "run" / "scores.json")

@@ -57,6 +57,12 @@ def test_draws_are_inside_their_range_the_same_every_time_and_of_the_same_number
     assert values(crossed, RATE, "disc.optimizer.b1") == drawn * 2
 
 
+def test_seeds_can_be_drawn() -> None:
+    seeds = [member.seed for member in sweep("--seed 1..1000000", samples=5)]
+    assert len(set(seeds)) == 5
+    assert all(1 <= seed <= 1_000_000 for seed in seeds)
+
+
 @given(st.floats(0, 1, exclude_max=True))
 def test_a_draw_has_a_uniform_value_or_a_uniform_logarithm(share: float) -> None:
     assert Range(2.0, 6.0, log=False, whole=False).draw(share) == pytest.approx(2 + 4 * share, rel=1e-3)
@@ -116,6 +122,7 @@ def test_members_of_one_structure_and_length_are_one_group_and_groups_are_cut_ev
         ("", 0, None, "--seeds must be a whole number from 1"),
         ("--seed 1 2", 3, None, "--seeds counts from one --seed"),
         ("--seed 4294967295", 2, None, "--seed must be a whole number"),
+        ("--seed -1 --objective.r1 0.1..1", None, 3, "--seed must be a whole number"),
         ("--every.log 1 2", None, None, "--every.log is the same for all members"),
         ("--data.name mnist digits", None, None, "--data.name is the same for all members"),
         ("--keep-best", 2, None, "--keep-best belongs to train"),

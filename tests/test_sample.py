@@ -91,16 +91,17 @@ def test_a_gif_is_a_walk_of_as_many_pictures(trained: Path, tmp_path: Path) -> N
     assert np.abs(np.diff(walk, axis=0)).mean() < 0.5 * np.abs(np.diff(apart, axis=0)).mean()
 
 
+@pytest.mark.parametrize("n", [5 * WALK_PICTURES, WALK_PICTURES, 20])
 @pytest.mark.parametrize("prior", ["normal", "uniform"])
-def test_a_walk_is_closed_smooth_and_stays_where_the_prior_is_likely(prior: str) -> None:
+def test_a_walk_is_closed_smooth_and_stays_where_the_prior_is_likely(prior: str, n: int) -> None:
     config = replace(
         PRESETS["modern"], latent=LatentConfig(size=100, prior="normal" if prior == "normal" else "uniform")
     )
-    n = 5 * WALK_PICTURES
     walk = np.asarray(walk_latents(config, jax.random.key(0), n))
     assert walk.shape == (n, 100)
     steps = np.linalg.norm(np.roll(walk, -1, axis=0) - walk, axis=1)
     assert steps.max() < 3 * steps.mean()
+    assert steps.min() > 0.2 * steps.mean()
     norms = np.linalg.norm(walk, axis=1)
     if prior == "normal":
         # The norms of normal vectors of 100 numbers are 10 +- 0.7; a straight line would come down to about 7.
@@ -128,17 +129,19 @@ def test_spherical_interpolation_keeps_the_norm_and_the_angle() -> None:
         np.testing.assert_allclose(walk[i], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_walk_of_one_latent_stands_still() -> None:
-    walk = walk_latents(PRESETS["modern"], jax.random.key(0), 3)
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_the_shortest_walks_go_from_one_latent_to_another(n: int) -> None:
+    walk = walk_latents(PRESETS["modern"], jax.random.key(0), n)
+    assert walk.shape == (n, 100)
     assert bool(jnp.isfinite(walk).all())
-    np.testing.assert_allclose(walk, jnp.broadcast_to(walk[:1], walk.shape), rtol=1e-5)
+    assert len(np.unique(np.asarray(walk), axis=0)) == n
 
 
 BAD = [
     (["--num", "0"], "--num"),
     (["--num", "some"], "--num"),
     (["--seed", "-1"], "--seed"),
-    (["--latent.scale", "0"], "--latent.scale must be a finite number above 0, not 0.0"),
+    (["--latent.scale", "0"], "--latent.scale must be above 0 and at most 1000, not 0.0"),
     (["--out", "picture.jpeg"], "picture.jpeg"),
     (["--checkpoint", "7"], "20, 40"),
     (["--no-such-flag"], "--no-such-flag"),
@@ -164,5 +167,8 @@ def test_a_place_that_is_taken_or_no_run_is_refused_in_one_line(trained: Path, t
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("precious")
     assert "full" in complaint(run("sample", trained, "--out", tmp_path / "full"))
+    for out in ("mine.txt/a.png", "mine.txt/b/a.png", "n" * 300 + ".png"):
+        complaint(run("sample", trained, "--out", tmp_path / "full" / out))
+    assert (tmp_path / "full" / "mine.txt").read_text() == "precious"
     assert "holds no run" in complaint(run("sample", tmp_path))
     assert "RUN" in complaint(run("sample")).upper()

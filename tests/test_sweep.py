@@ -29,7 +29,7 @@ from running import (
 
 from jaxgan import sample, sweep
 from jaxgan import train as training
-from jaxgan.config import InputError
+from jaxgan.config import InputError, with_values
 from jaxgan.presets import PRESETS
 from jaxgan.runs.directory import FORMAT, DatasetRecord
 from jaxgan.runs.journal import read_row_file
@@ -285,6 +285,26 @@ def test_other_members_than_those_of_the_stored_sweep_are_refused_on_resume_and_
         sweep.main([*resumed, "--num-steps", "59"])
     with pytest.raises(InputError, match="is a sweep of other members"):
         sweep.main([*resumed, "--num-steps", "61", "--batch-size", "9", "--seeds", "2"])
+    with pytest.raises(InputError, match="is a sweep of other members"):
+        sweep.main([*resumed, "--data.name", "mnist", *SWEEP[:-6]])
+    with pytest.raises(InputError, match="--eval-every cannot change: --resume takes --num-steps and data folders"):
+        sweep.main([*resumed, "--eval-every", "20"])
+    with pytest.raises(InputError, match=r"--wave 1 comes too late: .* has waves of 2 members"):
+        sweep.main([*resumed, "--wave", "1"])
+
+
+def test_a_sweep_whose_data_were_moved_goes_on_where_they_are(swept: Swept, tmp_path: Path) -> None:
+    path = tmp_path / "a sweep"
+    subprocess.run(["cp", "-r", str(swept.path), str(path)], check=True)
+    record = read_sweep(path)
+    lost = [with_values(member, {"data.data_dir": tmp_path / "nowhere"}) for member in record.members]
+    write_sweep(path, replace(record, members=tuple(lost)))
+    other = prepare_small_data(tmp_path / "other", seed=1)
+    with pytest.raises(InputError, match="has changed since"):
+        sweep.main(["--run-dir", str(path), "--resume", "--data.data-dir", str(other)])
+    output = succeed(run("sweep", "--run-dir", path, "--resume", "--data.data-dir", swept.data, compiled=LIGHTLY))
+    assert f"extend    python -m jaxgan.sweep --run-dir '{path}' --resume --num-steps M" in output
+    assert read_sweep(path) == record
 
 
 def test_a_sweep_over_lengths_cannot_be_lengthened(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import inspect
 import itertools
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,7 @@ from jaxgan import config
 from jaxgan.config import Config, InputError, flag, leaves
 from jaxgan.presets import DESCRIPTIONS, PRESETS
 from jaxgan.runs.directory import owned, read_record
+from jaxgan.runs.journal import read_rows
 from jaxgan.train import _parse, split_preset
 
 CADENCES = ("--every.log", "1", "--every.sample", "20", "--every.checkpoint", "20")
@@ -305,7 +307,10 @@ def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(
 
 def test_resuming_a_finished_run_says_that_it_is_complete_and_keeps_what_may_change(copied: Path) -> None:
     before = state_digest(copied, 100)
+    film = (copied / "samples.gif").read_bytes()
+    (copied / "samples.gif").unlink()  # As where the end of the run was cut short.
     assert "complete at step 100" in resume(copied, "--latent.scale", "1.5")
+    assert (copied / "samples.gif").read_bytes() == film
     assert read_record(copied).config.latent.scale == 1.5
     assert state_digest(copied, 100) == before
 
@@ -486,6 +491,22 @@ def test_data_that_changed_since_the_run_began_is_refused(finished: tuple[Path, 
 def test_a_damaged_record_is_refused(copied: Path, text: str) -> None:
     (copied / "config.json").write_text(text)
     assert "config.json" in complaint(run("train", "--run-dir", copied, "--resume"))
+
+
+@pytest.mark.parametrize("line", ["[1]", "3", '{"a": 1}', "{"])
+def test_a_damaged_row_is_refused_by_its_number(copied: Path, line: str) -> None:
+    path = copied / "metrics.jsonl"
+    path.write_text(line + "\n" + path.read_text())
+    with pytest.raises(InputError, match=r"metrics\.jsonl: line 1 is damaged"):
+        read_rows(copied)
+
+
+def test_a_run_that_has_lost_its_checkpoints_does_not_begin_anew(copied: Path) -> None:
+    shutil.rmtree(copied / "checkpoints")
+    before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    said = complaint(run("train", "--run-dir", copied, "--resume", "--num-steps", "10"))
+    assert "has rows of 100 steps and no checkpoints/ to continue from" in said
+    assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
 
 
 def test_a_record_with_a_value_out_of_range_is_refused(copied: Path) -> None:

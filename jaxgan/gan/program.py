@@ -74,7 +74,7 @@ def train_steps(
     """Makes `num_steps` steps in one compiled program and waits for them; consumes (donates) `state`.
 
     Args:
-        config: What the run is.
+        config: What the run is; its numbers, such as learning rates, are those that `init_state` put into the state.
         state: State s; it cannot be used afterwards.
         dataset: Training images, resident on the device.
         num_steps: Steps to make, >= 0.

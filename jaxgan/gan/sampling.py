@@ -41,16 +41,18 @@ WALK_PICTURES = 16
 
 
 def walk_latents(config: Config, key: Key[Array, ""], n: int) -> Float[Array, "n latent"]:
-    """A closed walk of n latents through random ones, WALK_PICTURES apart, that stays where the prior is likely.
+    """A closed walk of n latents through random ones, two or more, that stays where the prior is likely.
+
+    From one to the next it is WALK_PICTURES steps, or fewer where those do not divide n.
 
     Normal latents are interpolated spherically, uniform ones along straight lines.
 
     References:
         White 2016, "Sampling Generative Networks", section 2.1 (spherical interpolation).
     """
-    stops = -(-n // WALK_PICTURES)
+    stops = max(2, -(-n // WALK_PICTURES))
     corners = draw_latents(config, key, stops)
-    shares = jnp.arange(n) / WALK_PICTURES
+    shares = jnp.linspace(0.0, stops, n, endpoint=False)
     start = shares.astype(jnp.int32)
     share = (shares - start.astype(shares.dtype))[:, None]
     here, there = corners[start], corners[(start + 1) % stops]

@@ -42,7 +42,7 @@ def discriminator_update(
     D's fakes come from G in inference mode: batch norm uses its moving averages and leaves them alone.
 
     Args:
-        config: What the run is.
+        config: What the run is; its numbers are those of `state.hyper`.
         state: The state before the update.
         batch: `config.real_batch_size` real images.
         key: The step's key; `train_step` hands the same one to both players.
@@ -140,7 +140,7 @@ def generator_update(
     """Updates G once against the D of `state`, with its average, and touches nothing of D.
 
     Args:
-        config: What the run is.
+        config: What the run is; its numbers are those of `state.hyper`.
         state: The state before the update.
         batch: Real images, which only the relativistic objective looks at.
         key: The step's key; `train_step` hands the same one to both players.
@@ -188,7 +188,7 @@ def train_step(config: Config, state: TrainState, batch: Batch) -> tuple[TrainSt
     """One step: D's update, then G's against the new D.
 
     Args:
-        config: What the run is.
+        config: What the run is; its numbers are those of `state.hyper`.
         state: State s.
         batch: The batch of step s: `draw_batch(config, dataset, state.key, state.step)` in a run.
 

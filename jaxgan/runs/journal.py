@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +18,8 @@ from jaxgan.runs.directory import write_atomically
 from jaxgan.runs.figures import decode_samples, encode_samples, to_bytes, write_curves, write_film
 
 METRICS = "metrics.jsonl"
+SUMMARIES = ("losses.png", "samples.gif", "samples.npz")
+"""What is drawn of a whole run."""
 
 
 class Journal:
@@ -90,8 +93,8 @@ def read_rows(run: Path) -> list[dict[str, float]]:
     return read_row_file(run / METRICS)
 
 
-def read_row_file(path: Path) -> list[dict[str, float]]:
-    """The rows of one such file, none where it is missing.
+def read_row_file(path: Path, key: str = "step") -> list[dict[str, Any]]:
+    """The rows of one such file, none where it is missing; `key` is what each of them must have.
 
     Raises:
         InputError: A line but the last is damaged.
@@ -100,8 +103,9 @@ def read_row_file(path: Path) -> list[dict[str, float]]:
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
-        except ValueError as error:
+            rows.append(row := json.loads(line))
+            row[key]
+        except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{path}: line {number} is damaged") from error
     return rows
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ _LINES = (
     ("nearest", "nearest training image", 2),
     ("two_sample", "two-sample accuracy ↓", 3),
     ("accuracy/disc", "D's accuracy", 3),
-    ("prob/real", "D(real test images)", 3),
+    ("prob/real", "D(real images)", 3),
     ("prob/fake", "D(generated)", 3),
 )
 
@@ -91,27 +92,30 @@ def read_scores(path: Path) -> Scores:
         raise InputError(f"{path} is damaged ({type(error).__name__}): remove it") from error
 
 
-def add_scores(run: Path, scores: Scores) -> Scores:
-    """Writes `scores.json`, beside the checkpoints that were scored before by the same protocol; returns all of it."""
-    path = run / SCORES
+def add_scores(run: Path, scores: Scores) -> tuple[Scores, Path | None]:
+    """Writes `scores.json`, beside the checkpoints that were scored before by the same protocol.
+
+    Scores of another protocol cannot stand beside these: their file is put aside, as is one that cannot be read.
+
+    Returns:
+        All that the file now holds, and where the one before was put, if it was.
+    """
+    path, aside = run / SCORES, None
     try:
         before = read_scores(path)
-        if before.protocol == scores.protocol:
-            together = {**before.checkpoints, **scores.checkpoints}
-            # Scores of later additions, such as the two-sample test, join those that were there.
-            for step in set(before.checkpoints) & set(scores.checkpoints):
-                together[step] = {**before.checkpoints[step], **scores.checkpoints[step]}
-            scores = Scores(
-                scores.protocol,
-                scores.network_accuracy,
-                scores.versions,
-                scores.references,
-                dict(sorted(together.items())),
-            )
     except InputError:
-        pass  # There is none yet, or none that can be added to.
+        before = None
+    if before is not None and before.protocol == scores.protocol:
+        together = {**before.checkpoints, **scores.checkpoints}
+        # Scores of later additions, such as the two-sample test, join those that were there.
+        for step in set(before.checkpoints) & set(scores.checkpoints):
+            together[step] = {**before.checkpoints[step], **scores.checkpoints[step]}
+        scores = replace(scores, checkpoints=dict(sorted(together.items())))
+    elif path.exists():
+        names = (run / f"{path.stem}-{i}{path.suffix}" for i in itertools.count(1))
+        aside = path.rename(next(name for name in names if not name.exists()))
     write_atomically(path, encode_scores(scores))
-    return scores
+    return scores, aside
 
 
 def encode_scores(scores: Scores) -> bytes:

@@ -107,6 +107,7 @@ class Wave:
         """Makes steps, and journals the rows that are due."""
         first, before = self.step, self.steps_of_members()
         self._population, metrics = train_population(self.config, self._mesh, self._placed, dataset, num_steps)
+        metrics = {name: column[: len(self.members)] for name, column in metrics.items()}  # The rest fill up devices.
         made = self.steps_of_members() - before
         due = [i for i in range(num_steps) if is_due(first + i, self.config.every.log)]
         for member in range(len(self.members)) if due else ():

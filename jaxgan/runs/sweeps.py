@@ -150,7 +150,7 @@ def best_members(results: Sequence[Result]) -> list[Result]:
 
 def read_results(run: Path) -> list[Result]:
     """The rows of the members that are done."""
-    return read_row_file(run / RESULTS)
+    return read_row_file(run / RESULTS, "member")
 
 
 def write_results(run: Path, results: Sequence[Result]) -> None:

@@ -91,14 +91,14 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_first_scores_of_a_run_are_written_as_they_are(tmp_path: Path) -> None:
-    assert add_scores(tmp_path, scores(s10=row(20.5))) == scores(s10=row(20.5))
+    assert add_scores(tmp_path, scores(s10=row(20.5))) == (scores(s10=row(20.5)), None)
     assert read_scores(tmp_path / "scores.json") == scores(s10=row(20.5))
 
 
 def test_scores_of_one_protocol_come_together_in_the_order_of_their_steps(tmp_path: Path) -> None:
     add_scores(tmp_path, scores(s20=row(10.0)))
     later = replace(scores(s3=row(90.0)), references={"real": row(1.25)}, versions={"jax": "0.11.0"})
-    whole = add_scores(tmp_path, later)
+    whole, _ = add_scores(tmp_path, later)
     assert list(whole.checkpoints) == [3, 20]
     assert whole.checkpoints == {3: row(90.0), 20: row(10.0)}
     assert (whole.references, whole.versions) == (later.references, later.versions)
@@ -107,7 +107,8 @@ def test_scores_of_one_protocol_come_together_in_the_order_of_their_steps(tmp_pa
 
 def test_a_checkpoint_that_is_scored_again_keeps_what_the_new_scores_lack(tmp_path: Path) -> None:
     add_scores(tmp_path, scores(s10=row(20.5, two_sample=0.9), s20=row(5.0)))
-    whole = add_scores(tmp_path, scores(s10=row(21.0)))
+    whole, aside = add_scores(tmp_path, scores(s10=row(21.0)))
+    assert aside is None
     assert whole.checkpoints == {10: row(21.0, two_sample=0.9), 20: row(5.0)}
 
 
@@ -116,17 +117,23 @@ def test_a_checkpoint_that_is_scored_again_keeps_what_the_new_scores_lack(tmp_pa
     [{"network": "mnist-ffffffff"}, {"against": "train"}, {"num": 5000}, {"draws": 1}, {"fingerprint": "cd" * 32}],
     ids=str,
 )
-def test_scores_of_another_protocol_replace_those_of_before(tmp_path: Path, change: dict) -> None:
-    add_scores(tmp_path, scores(s10=row(20.5)))
+def test_scores_of_another_protocol_are_put_aside(tmp_path: Path, change: dict) -> None:
+    first = scores(s10=row(20.5))
+    add_scores(tmp_path, first)
     other = replace(scores(s20=row(5.0)), protocol=replace(PROTOCOL, **change))
-    assert add_scores(tmp_path, other) == other
+    assert add_scores(tmp_path, other) == (other, tmp_path / "scores-1.json")
+    assert add_scores(tmp_path, other) == (other, None)
     assert read_scores(tmp_path / "scores.json") == other
+    assert add_scores(tmp_path, first) == (first, tmp_path / "scores-2.json")
+    assert read_scores(tmp_path / "scores-1.json") == first
+    assert read_scores(tmp_path / "scores-2.json") == other
 
 
-def test_scores_replace_a_damaged_file(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_put_aside(tmp_path: Path) -> None:
     (tmp_path / "scores.json").write_text("{")
-    assert add_scores(tmp_path, scores(s10=row(20.5))) == scores(s10=row(20.5))
+    assert add_scores(tmp_path, scores(s10=row(20.5))) == (scores(s10=row(20.5)), tmp_path / "scores-1.json")
     assert read_scores(tmp_path / "scores.json") == scores(s10=row(20.5))
+    assert (tmp_path / "scores-1.json").read_text() == "{"
 
 
 def test_the_table_has_a_column_a_set_and_a_line_a_score() -> None:
