@@ -183,13 +183,14 @@ def test_best_and_stacked_are_modern_for_longer_and_on_other_data() -> None:
     schedule = {"num_steps", "decay_start", "decay_steps", "latent.scale"}
     rates = {"gen.optimizer.learning_rate", "disc.optimizer.learning_rate"}
     cadences = {"every.log", "every.print", "every.sample", "every.checkpoint"}
+    loss = {"objective.name", "disc.activation", "latent.shared"}
     differ = {name: {k for k, v in leaves(PRESETS[name]) if v != modern[k]} for name in ("best", "stacked")}
     assert differ == {
-        "best": schedule | rates | cadences | {"average_decay"},
-        "stacked": schedule | rates | {"data.name", "objective.name", "disc.activation", "latent.shared"},
+        "best": schedule | rates | cadences | loss | {"average_decay"},
+        "stacked": schedule | rates | loss | {"data.name"},
     }
     best = PRESETS["best"]
-    assert (best.num_steps, best.decay_start, best.decay_steps, best.latent.scale) == (60_000, 35_000, 33_500, 1.1)
+    assert (best.num_steps, best.decay_start, best.decay_steps, best.latent.scale) == (70_000, 40_000, 40_000, 1.1)
 
 
 def test_real_images_in_a_step_are_those_of_the_originals() -> None:
