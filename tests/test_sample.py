@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from running import complaint, prepare_small_data, run, succeed, train
 
+from jaxgan import cli
 from jaxgan.config import InputError, LatentConfig
 from jaxgan.gan.sampling import WALK_PICTURES, generate, walk_latents
 from jaxgan.presets import PRESETS
@@ -168,7 +169,9 @@ def test_a_place_that_is_taken_or_no_run_is_refused_in_one_line(trained: Path, t
     (tmp_path / "full" / "mine.txt").write_text("precious")
     assert "full" in complaint(run("sample", trained, "--out", tmp_path / "full"))
     for out in ("mine.txt/a.png", "mine.txt/b/a.png", "n" * 300 + ".png"):
-        complaint(run("sample", trained, "--out", tmp_path / "full" / out))
+        with pytest.raises(OSError, match=r"mine\.txt|n{300}") as refused:
+            main([str(trained), "--out", str(tmp_path / "full" / out)])
+        assert cli._answer(refused.value) == 2
     assert (tmp_path / "full" / "mine.txt").read_text() == "precious"
     assert "holds no run" in complaint(run("sample", tmp_path))
     assert "RUN" in complaint(run("sample")).upper()
