@@ -166,7 +166,7 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
     from jaxgan.data.dataset import fingerprint
     from jaxgan.devices import data_mesh, everywhere
     from jaxgan.runs.checkpoints import CHECKPOINTS, Checkpoints, fresh_state, state_template
-    from jaxgan.runs.journal import SUMMARIES, read_rows, summarise
+    from jaxgan.runs.journal import SUMMARIES, last_step, summarise
 
     with contextlib.ExitStack() as ownership:
 
@@ -181,9 +181,9 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
                     f"the data set {stored.dataset.name} has changed since {run} began: its fingerprint differs"
                 )
         with hosts.agreed():
-            if not (run / CHECKPOINTS).is_dir() and (rows := read_rows(run)):
+            if not (run / CHECKPOINTS).is_dir() and (told := last_step(run)):
                 raise InputError(
-                    f"{run} has rows of {rows[-1]['step']:,} steps and no {CHECKPOINTS}/ to continue from: "
+                    f"{run} tells of {told:,} steps and has no {CHECKPOINTS}/ to continue from: "
                     "bring it back, or begin anew in another --run-dir"
                 )
         with Checkpoints(run) as checkpoints:

@@ -501,11 +501,13 @@ def test_a_damaged_row_is_refused_by_its_number(copied: Path, line: str) -> None
         read_rows(copied)
 
 
-def test_a_run_that_has_lost_its_checkpoints_does_not_begin_anew(copied: Path) -> None:
+@pytest.mark.parametrize("also", ["samples.gif", "metrics.jsonl"])
+def test_a_run_that_has_lost_its_checkpoints_does_not_begin_anew(copied: Path, also: str) -> None:
     shutil.rmtree(copied / "checkpoints")
+    (copied / also).unlink()  # Without rows, pictures tell.
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
     said = complaint(run("train", "--run-dir", copied, "--resume", "--num-steps", "10"))
-    assert "has rows of 100 steps and no checkpoints/ to continue from" in said
+    assert "tells of 100 steps and has no checkpoints/ to continue from" in said
     assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
 
 

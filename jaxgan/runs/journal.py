@@ -115,6 +115,15 @@ def sample_files(run: Path) -> list[Path]:
     return sorted(path for path in (run / "samples").glob("*.png") if path.stem.isdecimal())
 
 
+def last_step(run: Path) -> int:
+    """The last step that rows or pictures tell of; 0 where there are none.
+
+    Raises:
+        InputError: A row is damaged.
+    """
+    return max([0, *(int(row["step"]) for row in read_rows(run)), *(int(path.stem) for path in sample_files(run))])
+
+
 def summarise(run: Path, config: Config, image_shape: tuple[int, int, int]) -> list[str]:
     """Draws what a run's files tell: `losses.png`, `samples.gif`, `samples.npz`. Returns the names of what it wrote.
 

@@ -31,7 +31,7 @@ RATES = [MODERN.gen.optimizer.learning_rate * share for share in SHARES]
 
 
 def by_hand(kernels: list[np.ndarray], x: np.ndarray, slope: float) -> np.ndarray:
-    """Leaky layers without biases, as they are before the first step; the second of three adds its input."""
+    """Layers without biases, as before the first step, ReLU for a slope of 0; the second of three adds its input."""
     for i, kernel in enumerate(kernels[:-1]):
         y = x @ kernel
         y = np.where(y > 0, y, slope * y)

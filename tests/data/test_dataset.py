@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -296,7 +297,10 @@ def test_progress_and_nothing_else_is_said_where_stderr_is_no_terminal(prepared:
 def test_the_prepared_digits_are_the_rendered_ones(prepared: SimpleNamespace) -> None:
     data = DataConfig(name="digits", data_dir=prepared.root)
     arrays = dataset._load(data, "test")
+    began = time.perf_counter()
     images, labels = zip(*digits.render("test", 10_000), strict=True)
+    # All 70,000 are prepared, beside two other data sets, in twice the time of rendering on a free machine.
+    assert float(prepared.digits.seconds) < 5 * 7 * (time.perf_counter() - began)
     np.testing.assert_array_equal(arrays.images[..., 0], np.concatenate(images))
     np.testing.assert_array_equal(arrays.labels, np.concatenate(labels))
     assert fingerprint(data) == prepared.digits.fingerprint
@@ -308,7 +312,7 @@ def test_a_second_start_is_quick_quiet_and_without_tfds(prepared: SimpleNamespac
     assert again.imported == ""
     assert again.fingerprint == prepared.digits.fingerprint
     # 0.1 s beside some 20 s on a free machine; a loaded one is given room.
-    assert float(again.seconds) < float(prepared.digits.seconds) / 10.0
+    assert float(again.seconds) < float(prepared.digits.seconds) / 20.0
 
 
 @needs_mnist
