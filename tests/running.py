@@ -147,7 +147,15 @@ def start(
 ) -> subprocess.Popen[str]:
     """Starts what `train` runs, and does not wait for it."""
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", run_dir)
-    line = command("train", "vanilla", *SMALL, *fixed, *arguments)
+    return _start(command("train", "vanilla", *SMALL, *fixed, *arguments), compiled)
+
+
+def restart(run_dir: Path) -> subprocess.Popen[str]:
+    """Starts what `resume` runs, and does not wait for it."""
+    return _start(command("train", "--run-dir", run_dir, "--resume"), AS_EVER)
+
+
+def _start(line: list[str], compiled: Mapping[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         line, env=environment(**compiled), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -162,9 +170,14 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 def wait_for(path: Path) -> None:
     """Returns when a path is there."""
+    wait_until(path.exists)
+
+
+def wait_until(arrived: Callable[[], bool]) -> None:
+    """Returns when something is so."""
     deadline = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} never came"
+    while not arrived():
+        assert time.monotonic() < deadline, "it never came"
         time.sleep(0.005)
 
 

@@ -23,7 +23,9 @@ from running import (
     command,
     complaint,
     environment,
+    finish,
     prepare_small_data,
+    restart,
     resume,
     run,
     same_run,
@@ -31,7 +33,7 @@ from running import (
     state_digest,
     succeed,
     train,
-    wait_for,
+    wait_until,
 )
 
 from jaxgan import config
@@ -264,36 +266,37 @@ def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_dir
 
 
-@pytest.mark.parametrize("moment", ["config.json", "checkpoints/200", "checkpoints/700"])
-def test_a_run_that_is_killed_and_resumed_ends_with_the_bits_of_one_that_was_not(
-    data: Path, uninterrupted: Path, tmp_path: Path, moment: str
-) -> None:
-    process = start(data, tmp_path / "run", *LONG)
-    wait_for(tmp_path / "run" / moment)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    process.communicate()
-    assert 2000 not in checkpoint_steps(tmp_path / "run") if (tmp_path / "run" / "checkpoints").exists() else True
-    resume(tmp_path / "run")
-    same_run(uninterrupted, tmp_path / "run", 2000)
+# From which checkpoint on a run is ended, by what, and its exit code; None is when it has only its record.
+INTERRUPTIONS = [
+    (None, signal.SIGKILL, -9),
+    (100, signal.SIGINT, 130),
+    (200, signal.SIGKILL, -9),
+    (400, signal.SIGTERM, 143),
+    (600, signal.SIGKILL, -9),
+]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_run_after_a_checkpoint_with_a_line_on_how_to_resume(
-    data: Path, uninterrupted: Path, tmp_path: Path, number: signal.Signals, code: int
+def newest(run_dir: Path) -> int:
+    return max(checkpoint_steps(run_dir), default=0) if (run_dir / "checkpoints").exists() else 0
+
+
+def test_a_run_that_is_killed_and_stopped_again_and_again_ends_with_the_bits_of_one_that_was_not(
+    data: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    process = start(data, tmp_path / "run", *LONG)
-    wait_for(tmp_path / "run" / "checkpoints" / "100")
-    process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert errors == ""
-    last = output.splitlines()[-1]
-    assert (
-        last == f"stopped by {number.name}; resume with: python -m jaxgan.train --run-dir {tmp_path / 'run'} --resume"
-    )
-    resume(tmp_path / "run")
-    same_run(uninterrupted, tmp_path / "run", 2000)
+    run_dir = tmp_path / "run"
+    process = start(data, run_dir, *LONG)
+    for step, number, code in INTERRUPTIONS:
+        wait_until(lambda step=step: newest(run_dir) >= step if step else (run_dir / "config.json").exists())
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (code, ""), step
+        assert newest(run_dir) < 2000, step
+        if number != signal.SIGKILL:
+            told = f"stopped by {number.name}; resume with: python -m jaxgan.train --run-dir {run_dir} --resume"
+            assert output.splitlines()[-1] == told
+        process = restart(run_dir)
+    finish(process)
+    same_run(uninterrupted, run_dir, 2000)
 
 
 def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(
