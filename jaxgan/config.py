@@ -75,6 +75,8 @@ class DiscriminatorConfig:
     """Slope of leaky_relu below zero, in [0, 1)."""
     batch_norm: bool = False
     """Batch normalisation after each hidden activation (momentum 0.8, epsilon 1e-3); not with penalties."""
+    black_at_zero: bool = False
+    """Move images so that black, -1 where G ends in a tanh, is 0 to the first layer."""
     initializer: Initializer = "glorot_uniform"
     """Distribution of the initial kernels; biases start at zero."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -218,6 +220,11 @@ class Config:
     def real_batch_size(self) -> int:
         """Real images that one step looks at: half a batch where D is updated on each half apart."""
         return self.batch_size // 2 if self.objective.updates == "halves" else self.batch_size
+
+    @property
+    def zero_pixel(self) -> float:
+        """The value of a pixel that D's first layer reads as 0."""
+        return -1.0 if self.disc.black_at_zero and self.gen.output != "sigmoid" else 0.0
 
     @cached_property
     def structure(self) -> Config:

@@ -172,6 +172,7 @@ SHAPES: dict[str, Any] = {
     "disc.residual": True,
     "disc.batch_norm": True,
     "disc.initializer": "he_normal",
+    "disc.black_at_zero": True,
     "latent.size": 64,
     "latent.prior": "uniform",
     "latent.shared": True,

@@ -38,7 +38,7 @@ def _judge_piecewise_linear(
 
     Around an image x such a D is A x + B, so its gradient is A. A loss that pulls on the logit with c and on the
     gradient with v changes by c (A x + B) + v A = A (c x + v) + c B: by what D, its units kept in the linear pieces
-    that x put them in, answers to the one input c x + v with biases scaled by c.
+    that x put them in, answers to the one input c x + v with its constants, the biases and `zero_pixel`, scaled by c.
     """
 
     def total(inputs: Float[Array, "batch h w c"]) -> Float[Array, ""]:
@@ -69,11 +69,12 @@ def _judge_in_pieces(
     params: PyTree,
     images: Float[Array, "batch h w c"],
     inputs: Float[Array, "batch h w c"],
-    bias_scales: Float[Array, " batch"],
+    constant_scales: Float[Array, " batch"],
 ) -> Float[Array, " batch"]:
-    """What D answers to inputs with its units in the linear pieces that images put them in, and scaled biases."""
+    """What D answers to inputs with its units in the linear pieces that images put them in, and scaled constants."""
+    scales = constant_scales[:, None]
     x, y = (array.reshape(array.shape[0], -1) for array in (images, inputs))
-    scales = bias_scales[:, None]
+    x, y = x - config.zero_pixel, y - scales * config.zero_pixel
     act = partial(activate, config.disc.activation, negative_slope=config.disc.negative_slope)
     for i in range(len(config.disc.widths)):
         layer = params[f"hidden_{i}"]

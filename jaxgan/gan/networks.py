@@ -81,11 +81,12 @@ class Discriminator(nn.Module):
 
     config: DiscriminatorConfig
     output_bias: bool
+    zero_pixel: float
 
     @nn.compact
     def __call__(self, images: Float[Array, "batch h w c"], *, training: bool) -> Float[Array, " batch"]:
         """Judges each image; batch norm uses the batch's statistics in training, else the moving averages."""
-        pixels = images.reshape(images.shape[0], -1)
+        pixels = images.reshape(images.shape[0], -1) - self.zero_pixel
         hidden = _hidden_layers(self.config, pixels, training=training)
         init = INITIALIZERS[self.config.initializer]
         return nn.Dense(1, use_bias=self.output_bias, kernel_init=init, name="output")(hidden).squeeze(-1)
@@ -138,7 +139,7 @@ def generator(config: Config, image_shape: tuple[int, int, int]) -> Generator:
 
 def discriminator(config: Config) -> Discriminator:
     """The discriminator of a config, without an output bias where the objective cannot see one."""
-    return Discriminator(config.disc, output_bias=not config.objective.sees_differences_only)
+    return Discriminator(config.disc, not config.objective.sees_differences_only, config.zero_pixel)
 
 
 def image_shape_of(gen_params: PyTree) -> tuple[int, int, int]:

@@ -43,7 +43,7 @@ def check_players(gen: list[np.ndarray], disc: list[np.ndarray], fake: Any, logi
     expected = np.clip(1.1 * np.tanh(by_hand(gen, LATENTS, 0.2)), -1, 1)
     assert {-1.0, 1.0} <= set(expected.ravel().tolist())
     np.testing.assert_allclose(fake, expected, atol=1e-5)
-    np.testing.assert_allclose(np.ravel(logits), by_hand(disc, REAL, 0.0)[:, 0], atol=1e-4)
+    np.testing.assert_allclose(np.ravel(logits), by_hand(disc, REAL + 1, 0.0)[:, 0], atol=1e-4)
 
 
 def test_the_host_loop_has_our_players_and_rates() -> None:
@@ -98,7 +98,7 @@ def test_tensorflow_has_our_players_rates_and_average() -> None:
     read = peer.session.run
     with peer.graph.as_default():
         rate = tensorflow1._adam(CONFIG, CONFIG.gen, peer.steps)._lr
-        fake, logits = peer._draw(LATENTS), peer.disc(REAL)
+        fake, logits = peer._draw(LATENTS), peer._judge(REAL)
     check_players(read(peer.gen.kernels), read(peer.disc.kernels), read(fake), read(logits))
     expected, rates = read(peer.gen.kernels[0]), []
     for step in range(len(RATES)):

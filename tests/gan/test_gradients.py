@@ -15,12 +15,16 @@ from jaxgan.gan.networks import judge
 from jaxgan.gan.state import init_state
 
 
-@pytest.mark.parametrize(("activation", "name"), [("leaky_relu", "hinge"), ("relu", "relativistic"), ("silu", "hinge")])
+@pytest.mark.parametrize(
+    ("activation", "name", "black_at_zero"),
+    [("leaky_relu", "hinge", False), ("relu", "relativistic", True), ("silu", "hinge", True)],
+)
 @pytest.mark.parametrize("residual", [False, True])
 def test_logits_with_gradients_differentiate_as_automatic_differentiation_of_the_network_does(
-    activation: Activation, name: ObjectiveName, residual: bool
+    activation: Activation, name: ObjectiveName, black_at_zero: bool, residual: bool
 ) -> None:
-    config = tiny(disc__widths=(6, 4, 4), disc__activation=activation, disc__residual=residual, objective__name=name)
+    disc = {"widths": (6, 4, 4), "activation": activation, "residual": residual, "black_at_zero": black_at_zero}
+    config = tiny(objective__name=name, **{f"disc__{name}": value for name, value in disc.items()})
     rng = np.random.default_rng(3)
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         shapes = jax.eval_shape(lambda: init_state(config, jax.random.key(0), (2, 3, 1)).params.disc)

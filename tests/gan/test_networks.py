@@ -86,6 +86,19 @@ def test_images_of_any_shape_fill_the_range_of_the_output(output: str, low: floa
     assert logits.shape == (5,)
 
 
+def test_black_is_zero_to_a_discriminator_that_is_told_so() -> None:
+    as_it_is = tiny(gen__output="tanh")
+    told = tiny(gen__output="tanh", disc__black_at_zero=True)
+    params = random_like(shapes(told, (2, 2, 1)).params.disc, seed=0)
+    images = jnp.asarray(np.random.default_rng(1).uniform(-1, 1, (9, 2, 2, 1)), jnp.float32)
+    logits, _ = judge(told, params, {}, images, training=True)
+    np.testing.assert_array_equal(logits, judge(as_it_is, params, {}, images + 1, training=True)[0])
+    # Next to a sigmoid black is zero already.
+    bright = [tiny(gen__output="sigmoid", disc__black_at_zero=value) for value in (False, True)]
+    one, other = (judge(config, params, {}, images, training=True)[0] for config in bright)
+    np.testing.assert_array_equal(one, other)
+
+
 def test_a_clipped_tanh_has_the_slope_of_the_whole_one_where_it_is_clipped_too() -> None:
     units = np.array([-3.0, -1.6, -1.0, 0.0, 1.4, 1.6, 2.5]).reshape(1, 1, -1, 1)
     pixels, pull = jax.vjp(clipped_tanh, jnp.asarray(units, jnp.float32))

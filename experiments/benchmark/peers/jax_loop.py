@@ -173,7 +173,7 @@ class JaxLoop:
         return jnp.square(gradients).sum(axis=1).mean() / 2.0
 
     def _judge(self, params: Any, images: jax.Array) -> jax.Array:
-        return self.disc.apply({"params": params}, images)[:, 0]  # pyright: ignore[reportIndexIssue, reportReturnType, reportCallIssue, reportArgumentType]
+        return self.disc.apply({"params": params}, images - self.config.zero_pixel)[:, 0]  # pyright: ignore[reportIndexIssue, reportReturnType, reportCallIssue, reportArgumentType]
 
     def _draw(self, params: Any, stats: Any, latents: jax.Array, *, training: bool) -> tuple[jax.Array, Any]:
         variables, mutable = {"params": params, "batch_stats": stats}, ["batch_stats"] if training else []

@@ -149,7 +149,7 @@ class Graph:
             # With shared latents and no batch norm, D's fakes are G's own.
             if own is not latents or config.gen.batch_norm:
                 fake = self._draw(latents, training=True, updates=moves)
-            logits = self.disc(fake)
+            logits = self._judge(fake)
             gen_loss = tf1.reduce_mean(-logits if config.objective.name == "hinge" else tf1.nn.softplus(-logits))
             # The optimiser that counts steps runs last, as its learning rate is that of the step.
             adam = _adam(config, config.gen, self.steps)
@@ -176,13 +176,13 @@ class Graph:
             return tf1.reduce_mean(tf1.nn.relu(1.0 + logits) if hinges else tf1.nn.softplus(logits))
 
         if config.objective.updates == "halves":
-            one = on_real(self.disc(real))
+            one = on_real(self._judge(real))
             first = adam.minimize(one, var_list=self.disc.parameters)
             with tf1.control_dependencies([first]):
-                other = on_fake(self.disc(fake))
+                other = on_fake(self._judge(fake))
                 return (one + other) / 2.0, adam.minimize(other, var_list=self.disc.parameters)
         images = tf1.concat([real, fake], 0)
-        logits = self.disc(images)
+        logits = self._judge(images)
         real_logits, fake_logits = tf1.split(logits, 2)
         total = loss = on_real(real_logits) + on_fake(fake_logits)
         if config.objective.has_penalty:
@@ -190,6 +190,9 @@ class Graph:
             r1, r2 = (tf1.reduce_mean(half) / 2.0 for half in tf1.split(squares, 2))
             total += config.objective.r1 * r1 + config.objective.r2 * r2
         return loss, adam.minimize(total, var_list=self.disc.parameters)
+
+    def _judge(self, images: Any) -> Any:
+        return self.disc(images - self.config.zero_pixel if self.config.zero_pixel else images)
 
     def _draw(self, latents: Any, *, training: bool = False, updates: list[Any] | None = None) -> Any:
         return OUTPUTS[self.config.gen.output](self.gen(latents, training=training, updates=updates))

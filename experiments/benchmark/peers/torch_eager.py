@@ -40,6 +40,18 @@ class ClippedTanh(nn.Module):
         return y + (y.clamp(-1.0, 1.0) - y).detach()
 
 
+class Less(nn.Module):
+    """Takes a constant from its input."""
+
+    def __init__(self, constant: float) -> None:
+        super().__init__()
+        self.constant = constant
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return x - self.constant
+
+
 OUTPUTS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "clipped_tanh": ClippedTanh}
 
 
@@ -55,7 +67,9 @@ class TorchGame:
         pixels = self.images.shape[1]
         output = OUTPUTS[config.gen.output]()
         self.gen = nn.Sequential(*_layers(config.gen, config.latent.size, pixels), output).to(device)
-        self.disc = nn.Sequential(*_layers(config.disc, pixels, 1)).to(device)
+        # Nothing is added to the networks of systems that have no use for it.
+        less = [Less(config.zero_pixel)] if config.zero_pixel else []
+        self.disc = nn.Sequential(*less, *_layers(config.disc, pixels, 1)).to(device)
         # D's fakes come from G in inference mode, which is another G where there is batch norm.
         self.draws_once = config.latent.shared and not config.gen.batch_norm
         self.average = [p.detach().clone() for p in self.gen.parameters()] if config.average_decay else []
