@@ -76,7 +76,7 @@ class DiscriminatorConfig:
     batch_norm: bool = False
     """Batch normalisation after each hidden activation (momentum 0.8, epsilon 1e-3); not with penalties."""
     black_at_zero: bool = False
-    """Move images so that black, -1 where G ends in a tanh, is 0 to the first layer."""
+    """Subtract black from all pixels before the first layer: 0 instead of -1 where G ends in a tanh."""
     initializer: Initializer = "glorot_uniform"
     """Distribution of the initial kernels; biases start at zero."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

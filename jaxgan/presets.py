@@ -56,6 +56,7 @@ _BEST = replace(
     every=EveryConfig(log=100, print=5000, sample=5000, checkpoint=10_000),
 )
 
+# Its D is the one that it was scored with.
 _STACKED = replace(
     _MODERN,
     num_steps=30_000,

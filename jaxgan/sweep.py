@@ -180,7 +180,10 @@ def _wanted_steps(run: Path, record: SweepRecord, wanted: Arguments, grid: membe
             replace(each, data=replace(each.data, name=name, **found)) for each, name in zip(same, names, strict=True)
         ]
         if encode_members(replace(record, members=tuple(same))) != encode_members(record):
-            raise InputError(f"{run} is a sweep of other members: give --resume alone, or another --run-dir")
+            raise InputError(
+                f"{run} is a sweep of other members, or of a preset that has changed since: "
+                "give --resume alone, or another --run-dir"
+            )
     elif len(grid.fixed) > 1:
         name = next(name for name in grid.fixed if name != "num_steps")
         raise InputError(

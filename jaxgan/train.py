@@ -183,7 +183,7 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
         with hosts.agreed():
             if not (run / CHECKPOINTS).is_dir() and (told := last_step(run)):
                 raise InputError(
-                    f"{run} tells of {told:,} steps and has no {CHECKPOINTS}/ to continue from: "
+                    f"{run} has rows or pictures of step {told:,} and no {CHECKPOINTS}/ to continue from: "
                     "bring it back, or begin anew in another --run-dir"
                 )
         with Checkpoints(run) as checkpoints:

@@ -168,16 +168,13 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
     return output, errors
 
 
-def wait_for(path: Path) -> None:
-    """Returns when a path is there."""
-    wait_until(path.exists)
-
-
-def wait_until(arrived: Callable[[], bool]) -> None:
-    """Returns when something is so."""
+def wait_until(arrived: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Returns when something is so that a process brings about; if that does not come, the process is killed."""
     deadline = time.monotonic() + 60
     while not arrived():
-        assert time.monotonic() < deadline, "it never came"
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(process.communicate())
         time.sleep(0.005)
 
 

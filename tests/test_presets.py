@@ -191,8 +191,13 @@ def test_best_and_stacked_are_modern_for_longer_and_on_other_data() -> None:
         "best": schedule | rates | cadences | loss | {"average_decay", "augment.shift"},
         "stacked": schedule | rates | loss | {"disc.activation", "disc.black_at_zero", "data.name"},
     }
-    best = PRESETS["best"]
+    best, stacked = PRESETS["best"], PRESETS["stacked"]
     assert (best.num_steps, best.decay_start, best.decay_steps, best.latent.scale) == (48_000, 4000, 44_000, 1.1)
+    assert (best.gen.optimizer.learning_rate, best.average_decay, best.augment.shift) == (1e-3, 0.9998, 1)
+    assert (stacked.num_steps, stacked.decay_start, stacked.decay_steps) == (30_000, 22_500, 7500)
+    assert stacked.gen.optimizer.learning_rate == 6e-4
+    for config in (best, stacked):
+        assert config.gen.optimizer == config.disc.optimizer
 
 
 def test_real_images_in_a_step_are_those_of_the_originals() -> None:

@@ -19,7 +19,7 @@ from running import (
     start,
     state_digest,
     succeed,
-    wait_for,
+    wait_until,
 )
 
 import jaxgan
@@ -99,7 +99,7 @@ def test_a_run_that_is_killed_and_resumed_ends_with_the_scores_and_the_best_of_o
     scored: ScoredRun, tmp_path: Path
 ) -> None:
     process = start(scored.data, tmp_path / "run", *SCORED, compiled=LIGHTLY)
-    wait_for(tmp_path / "run" / "checkpoints" / "50")
+    wait_until((tmp_path / "run" / "checkpoints" / "50").exists, process)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     process.communicate()

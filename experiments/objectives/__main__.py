@@ -75,9 +75,13 @@ def plans() -> Iterator[dict[str, object]]:
 
 
 def config_of(plan: dict[str, object], wanted: Arguments) -> Config:
-    """`modern` with half the width and batch, another objective, a constant learning rate and unscaled latents."""
+    """`modern` with half the width and batch, another objective, a constant learning rate and unscaled latents.
+
+    Its D is as it was when the runs were made.
+    """
     modern = PRESETS["modern"]
     adam = replace(modern.gen.optimizer, learning_rate=plan["learning_rate"])
+    before = replace(modern.disc, activation="leaky_relu", black_at_zero=False)
     return replace(
         modern,
         seed=plan["seed"],
@@ -85,7 +89,7 @@ def config_of(plan: dict[str, object], wanted: Arguments) -> Config:
         batch_size=64,
         decay_steps=0,
         gen=replace(modern.gen, widths=(256, 256), optimizer=adam),
-        disc=replace(modern.disc, widths=(256, 256), optimizer=adam),
+        disc=replace(before, widths=(256, 256), optimizer=adam),
         latent=replace(modern.latent, scale=1.0),
         objective=ObjectiveConfig(name=plan["objective"], **PENALTIES[plan["penalty"]]),  # pyright: ignore
         data=replace(modern.data, name="mnist", data_dir=wanted.data_dir, manual_dir=wanted.manual_dir),

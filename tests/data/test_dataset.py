@@ -299,8 +299,9 @@ def test_the_prepared_digits_are_the_rendered_ones(prepared: SimpleNamespace) ->
     arrays = dataset._load(data, "test")
     began = time.perf_counter()
     images, labels = zip(*digits.render("test", 10_000), strict=True)
-    # All 70,000 are prepared, beside two other data sets, in twice the time of rendering on a free machine.
-    assert float(prepared.digits.seconds) < 5 * 7 * (time.perf_counter() - began)
+    # On a free machine 70,000 are prepared, beside two other data sets, in twice the time of rendering as many; ten is
+    # room for one that gets busier or freer in between.
+    assert float(prepared.digits.seconds) < 10 * 7 * (time.perf_counter() - began)
     np.testing.assert_array_equal(arrays.images[..., 0], np.concatenate(images))
     np.testing.assert_array_equal(arrays.labels, np.concatenate(labels))
     assert fingerprint(data) == prepared.digits.fingerprint

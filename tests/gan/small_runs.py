@@ -45,7 +45,7 @@ def first_batch(config: Config, dataset: Dataset) -> Batch:
     """The first images of a data set as a batch, in the order of the files."""
     n = config.real_batch_size
     images = np.asarray(dataset.images[:n]) / 255.0
-    images = images * 2.0 - 1.0 if config.gen.output == "tanh" else images
+    images = images * 2.0 - 1.0 if config.gen.output != "sigmoid" else images
     return Batch(jnp.asarray(images, jnp.result_type(float)), dataset.labels[:n])
 
 

@@ -178,9 +178,12 @@ def test_replacement_draws_every_image_equally_often_and_repeats_some() -> None:
 # Ranges.
 
 
-@pytest.mark.parametrize(("output", "low", "high"), [("sigmoid", 0.0, 1.0), ("tanh", -1.0, 1.0)])
+@pytest.mark.parametrize(
+    ("output", "low", "high"), [("sigmoid", 0.0, 1.0), ("tanh", -1.0, 1.0), ("clipped_tanh", -1.0, 1.0)]
+)
 def test_bytes_map_to_the_range_of_the_output_and_back(output: str, low: float, high: float) -> None:
-    config = tiny(gen__output=output)
+    config = tiny(gen__output=output, disc__black_at_zero=True)
+    assert config.zero_pixel == low
     levels = jnp.arange(256, dtype=jnp.uint8)
     scaled = scale(config, levels)
     assert scaled.dtype == jnp.float32

@@ -24,7 +24,7 @@ def test_logits_with_gradients_differentiate_as_automatic_differentiation_of_the
     activation: Activation, name: ObjectiveName, black_at_zero: bool, residual: bool
 ) -> None:
     disc = {"widths": (6, 4, 4), "activation": activation, "residual": residual, "black_at_zero": black_at_zero}
-    config = tiny(objective__name=name, **{f"disc__{name}": value for name, value in disc.items()})
+    config = tiny(objective__name=name, **{f"disc__{key}": value for key, value in disc.items()})
     rng = np.random.default_rng(3)
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         shapes = jax.eval_shape(lambda: init_state(config, jax.random.key(0), (2, 3, 1)).params.disc)

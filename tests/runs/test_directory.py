@@ -35,6 +35,15 @@ def test_a_record_is_read_back_as_it_was_written(tmp_path: Path, name: str) -> N
     assert read_record(tmp_path) == record(config)
 
 
+def test_a_record_from_before_a_field_was_added_is_that_of_its_default(tmp_path: Path) -> None:
+    write_record(tmp_path, record(Config()))
+    stored = json.loads((tmp_path / "config.json").read_text())
+    del stored["config"]["disc"]["black_at_zero"]
+    del stored["config"]["latent"]["scale"]
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    assert read_record(tmp_path) == record(Config())
+
+
 def test_an_unknown_field_in_a_record_is_refused_by_name(tmp_path: Path) -> None:
     write_record(tmp_path, record(Config()))
     stored = json.loads((tmp_path / "config.json").read_text())
