@@ -65,7 +65,10 @@ def draw_batch(config: Config, dataset: Dataset, key: Key[Array, ""], step: Int[
 
 def make_batch(config: Config, images: UInt8[Array, "batch h w c"], labels: Int32[Array, " batch"]) -> Batch:
     """Bytes as a batch, split over the devices."""
-    return Batch(images=scale(config, over_devices(images)), labels=over_devices(labels))
+    # XLA would fold the scaling into what follows, in one program and not in another: then a member of a population and
+    # its single run tell of other last bits.
+    scaled = jax.lax.optimization_barrier(scale(config, over_devices(images)))
+    return Batch(images=scaled, labels=over_devices(labels))
 
 
 def over_devices(array: Shaped[Array, " batch *rest"]) -> Shaped[Array, " batch *rest"]:

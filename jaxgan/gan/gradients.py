@@ -74,7 +74,8 @@ def _judge_in_pieces(
     """What D answers to inputs with its units in the linear pieces that images put them in, and scaled constants."""
     scales = constant_scales[:, None]
     x, y = (array.reshape(array.shape[0], -1) for array in (images, inputs))
-    x, y = x - config.zero_pixel, y - scales * config.zero_pixel
+    if config.zero_pixel:
+        x, y = x - config.zero_pixel, y - scales * config.zero_pixel
     act = partial(activate, config.disc.activation, negative_slope=config.disc.negative_slope)
     for i in range(len(config.disc.widths)):
         layer = params[f"hidden_{i}"]
