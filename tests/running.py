@@ -147,17 +147,25 @@ def start(
 ) -> subprocess.Popen[str]:
     """Starts what `train` runs, and does not wait for it."""
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", run_dir)
-    return _start(command("train", "vanilla", *SMALL, *fixed, *arguments), compiled)
+    return spawn("train", "vanilla", *SMALL, *fixed, *arguments, compiled=compiled)
 
 
 def restart(run_dir: Path) -> subprocess.Popen[str]:
     """Starts what `resume` runs, and does not wait for it."""
-    return _start(command("train", "--run-dir", run_dir, "--resume"), AS_EVER)
+    return spawn("train", "--run-dir", run_dir, "--resume")
 
 
-def _start(line: list[str], compiled: Mapping[str, str]) -> subprocess.Popen[str]:
+def spawn(
+    door: str, *arguments: object, compiled: Mapping[str, str] = AS_EVER, **changes: str
+) -> subprocess.Popen[str]:
+    """Starts what `run` runs, and does not wait for it."""
     return subprocess.Popen(
-        line, env=environment(**compiled), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(door, *arguments),
+        env=environment(**compiled, **changes),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -168,14 +176,15 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
     return output, errors
 
 
-def wait_until(arrived: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Returns when something is so that a process brings about; if that does not come, the process is killed."""
-    deadline = time.monotonic() + 60
+def wait_until(arrived: Callable[[], bool], *processes: subprocess.Popen[str], seconds: float = 60.0) -> None:
+    """Returns when something is so that processes bring about; if it is not in time, or one ends, all are killed."""
+    deadline = time.monotonic() + seconds
     while not arrived():
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            raise AssertionError(process.communicate())
-        time.sleep(0.005)
+        if time.monotonic() > deadline or any(process.poll() is not None for process in processes):
+            for process in processes:
+                process.kill()
+            raise AssertionError([process.communicate() for process in processes])
+        time.sleep(0.002)
 
 
 def resume(run_dir: Path, *arguments: object, compiled: Mapping[str, str] = AS_EVER) -> str:

@@ -19,12 +19,12 @@ from running import (
     SMALL,
     ScoredRun,
     checkpoint_steps,
-    command,
     complaint,
-    environment,
     prepare_small_data,
     run,
+    spawn,
     succeed,
+    wait_until,
 )
 
 from jaxgan.config import InputError
@@ -46,7 +46,7 @@ def free_port() -> int:
 def start(line: tuple[object, ...], port: int, num_processes: int, process_id: int) -> subprocess.Popen[str]:
     """One process of a job on this machine, with two CPU devices."""
     job = ("--coordinator", f"127.0.0.1:{port}", "--num-processes", num_processes, "--process-id", process_id)
-    return _start((*line, *job), JAX_NUM_CPU_DEVICES="2")
+    return spawn("train", *line, *job, compiled=QUICKLY, JAX_NUM_CPU_DEVICES="2")
 
 
 def start_by_open_mpi(
@@ -59,27 +59,7 @@ def start_by_open_mpi(
         "OMPI_COMM_WORLD_RANK": str(process_id),
         "OMPI_COMM_WORLD_LOCAL_RANK": str(process_id),
     }
-    return _start((*line, "--distributed"), **found)
-
-
-def _start(line: tuple[object, ...], **changes: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command("train", *line),
-        env=environment(**QUICKLY, **changes),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for_checkpoint(path: Path, job: tuple[subprocess.Popen[str], ...]) -> None:
-    """Returns when a checkpoint of a job is there, unless one of its processes ends before."""
-    deadline = time.monotonic() + 180
-    while not path.exists():
-        assert all(process.poll() is None for process in job), [process.communicate() for process in job]
-        assert time.monotonic() < deadline, f"{path} never came"
-        time.sleep(0.02)
+    return spawn("train", *line, "--distributed", compiled=QUICKLY, **found)
 
 
 def errors_of(process: subprocess.Popen[str]) -> list[str]:
@@ -96,7 +76,7 @@ def test_a_job_that_loses_a_process_ends_and_goes_on_elsewhere_to_the_result_of_
     # Two processes with two devices each, until one is killed.
     first, second = (start(line, port, 2, i) for i in (0, 1))
     try:
-        wait_for_checkpoint(run_dir / "checkpoints" / "8", (first, second))
+        wait_until((run_dir / "checkpoints" / "8").exists, first, second, seconds=180)
         second.kill()
         killed = time.monotonic()
         assert errors_of(first) == [
@@ -132,7 +112,7 @@ def test_a_job_that_open_mpi_started_scores_as_one_process_does_and_ends_at_once
     job_id = free_port() % 2**12
     first, second = (start_by_open_mpi(("vanilla", *small, *fixed, *cadences), job_id, 2, i) for i in (0, 1))
     try:
-        wait_for_checkpoint(run_dir / "checkpoints" / "16", (first, second))
+        wait_until((run_dir / "checkpoints" / "16").exists, first, second, seconds=180)
         second.kill()
         killed = time.monotonic()
         assert errors_of(first) == [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,14 +165,19 @@ def test_a_bad_flag_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_is_taken_or_no_run_is_refused_in_one_line(trained: Path, tmp_path: Path) -> None:
+def test_a_place_that_is_taken_or_no_run_is_refused_in_one_line(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("precious")
     assert "full" in complaint(run("sample", trained, "--out", tmp_path / "full"))
     for out in ("mine.txt/a.png", "mine.txt/b/a.png", "n" * 300 + ".png"):
-        with pytest.raises(OSError, match=r"mine\.txt|n{300}") as refused:
-            main([str(trained), "--out", str(tmp_path / "full" / out)])
-        assert cli._answer(refused.value) == 2
+        monkeypatch.setattr(sys, "argv", ["sample", str(trained), "--out", str(tmp_path / "full" / out)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit, match=r"^2$"):
+            cli.run(main)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"jaxgan: error: {tmp_path / 'full'}")
     assert (tmp_path / "full" / "mine.txt").read_text() == "precious"
     assert "holds no run" in complaint(run("sample", tmp_path))
     assert "RUN" in complaint(run("sample")).upper()

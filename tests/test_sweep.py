@@ -4,7 +4,6 @@ import json
 import math
 import signal
 import subprocess
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,16 +14,16 @@ from PIL import Image
 from running import (
     LIGHTLY,
     checkpoint_steps,
-    command,
     complaint,
-    environment,
     finish,
     prepare_small_data,
     resume,
     run,
+    spawn,
     state_digest,
     succeed,
     train,
+    wait_until,
 )
 
 from jaxgan import sample, sweep
@@ -54,8 +53,7 @@ class Swept(NamedTuple):
 def begin(data: Path, path: Path, *arguments: object) -> subprocess.Popen[str]:
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", path)
     small = ("--gen.widths", "16", "--batch-size", "8", "--every.grid", "2")  # A flag cannot be given twice here.
-    line = command("sweep", "vanilla", *small, *fixed, *arguments)
-    return subprocess.Popen(line, env=environment(**LIGHTLY), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return spawn("sweep", "vanilla", *small, *fixed, *arguments, compiled=LIGHTLY)
 
 
 @pytest.fixture(scope="module")
@@ -181,30 +179,17 @@ def same_sweep(one: Path, other: Path) -> None:
         assert state_digest(one / "waves" / str(i), 60) == state_digest(other / "waves" / str(i), 60)
 
 
-def wait_for_step(folder: Path, step: int) -> None:
-    deadline = time.monotonic() + 120
-    while not (folder / "checkpoints" / str(step)).exists():
-        assert time.monotonic() < deadline, f"{folder} never came to step {step}"
-        time.sleep(0.002)
-
-
 def test_a_sweep_that_is_killed_stopped_and_lengthened_ends_with_the_bits_of_one_that_was_not(
     swept: Swept, tmp_path: Path
 ) -> None:
     path = tmp_path / "sweep"
     process = begin(swept.data, path, "--num-steps", "30", *SWEEP)
-    wait_for_step(path / "waves" / "0", 20)
+    wait_until((path / "waves" / "0" / "checkpoints" / "20").exists, process, seconds=120)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     process.communicate()
-    again = subprocess.Popen(
-        command("sweep", "--run-dir", path, "--resume", "--keep", "2"),
-        env=environment(**LIGHTLY),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for_step(path / "waves" / "2", 20)
+    again = spawn("sweep", "--run-dir", path, "--resume", "--keep", "2", compiled=LIGHTLY)
+    wait_until((path / "waves" / "2" / "checkpoints" / "20").exists, again, seconds=120)
     again.send_signal(signal.SIGTERM)
     output, errors = again.communicate(timeout=240)
     assert again.returncode == 128 + signal.SIGTERM, errors
@@ -294,7 +279,7 @@ def test_other_members_than_those_of_the_stored_sweep_are_refused_on_resume_and_
 
 
 def test_a_sweep_whose_data_were_moved_goes_on_where_they_are(
-    swept: Swept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    swept: Swept, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "a sweep"
     subprocess.run(["cp", "-r", str(swept.path), str(path)], check=True)
@@ -304,10 +289,8 @@ def test_a_sweep_whose_data_were_moved_goes_on_where_they_are(
     other = prepare_small_data(tmp_path / "other", seed=1)
     with pytest.raises(InputError, match="has changed since"):
         sweep.main(["--run-dir", str(path), "--resume", "--data.data-dir", str(other)])
-    begun = []
-    monkeypatch.setattr(sweep, "_sweep", lambda record, *_: begun.append(record) or 0)
     assert sweep.main(["--run-dir", str(path), "--resume", "--data.data-dir", str(swept.data)]) == 0
-    assert begun == [record]
+    assert f"extend    python -m jaxgan.sweep --run-dir '{path}' --resume --num-steps M" in capsys.readouterr().out
     assert read_sweep(path) == record
 
 
