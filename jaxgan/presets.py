@@ -28,15 +28,15 @@ _MODERN_ADAM = OptimizerConfig(learning_rate=1.4e-3, b1=0.0, b2=0.99)
 
 # Chosen on validation images: experiments/objectives.
 _MODERN = Config(
-    num_steps=12_000,
+    num_steps=16_000,
     decay_start=2000,
-    decay_steps=10_000,
+    decay_steps=14_000,
     average_decay=0.9995,
     gen=GeneratorConfig(widths=(512,) * 3, residual=True, output="clipped_tanh", optimizer=_MODERN_ADAM),
     disc=DiscriminatorConfig(
-        widths=(512,) * 3, residual=True, activation="relu", black_at_zero=True, optimizer=_MODERN_ADAM
+        widths=(384,) * 3, residual=True, activation="relu", black_at_zero=True, optimizer=_MODERN_ADAM
     ),
-    latent=LatentConfig(shared=True, scale=1.2),
+    latent=LatentConfig(shared=True, scale=1.1),
     objective=_HINGE,
 )
 
@@ -49,7 +49,7 @@ _BEST = replace(
     decay_steps=44_000,
     average_decay=0.9998,
     gen=replace(_MODERN.gen, optimizer=_BEST_ADAM),
-    disc=replace(_MODERN.disc, optimizer=_BEST_ADAM),
+    disc=replace(_MODERN.disc, widths=(512,) * 3, optimizer=_BEST_ADAM),
     latent=LatentConfig(scale=1.1),
     objective=_RELATIVISTIC,
     augment=AugmentConfig(shift=1),
@@ -65,6 +65,7 @@ _STACKED = replace(
     gen=replace(_MODERN.gen, optimizer=replace(_MODERN_ADAM, learning_rate=6e-4)),
     disc=replace(
         _MODERN.disc,
+        widths=(512,) * 3,
         activation="leaky_relu",
         black_at_zero=False,
         optimizer=replace(_MODERN_ADAM, learning_rate=6e-4),

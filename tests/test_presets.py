@@ -156,21 +156,21 @@ def test_modern_is_the_default_and_averages_its_generator_and_has_both_penalties
     assert DEFAULT_PRESET == "modern"
     fields = dict(leaves(PRESETS["modern"]))
     expected = adam(1.4e-3, 0.0, 0.99, 1e-8) | {
-        "num_steps": 12_000,
+        "num_steps": 16_000,
         "decay_start": 2000,
-        "decay_steps": 10_000,
+        "decay_steps": 14_000,
         "batch_size": 128,
         "average_decay": 0.9995,
         "gen.widths": (512, 512, 512),
         "gen.residual": True,
-        "disc.widths": (512, 512, 512),
+        "disc.widths": (384, 384, 384),
         "disc.residual": True,
         "gen.output": "clipped_tanh",
         "gen.activation": "leaky_relu",
         "disc.activation": "relu",
         "disc.black_at_zero": True,
         "latent.shared": True,
-        "latent.scale": 1.2,
+        "latent.scale": 1.1,
         "latent.prior": "normal",
         "objective.name": "hinge",
         "objective.r1": 1.0,
@@ -182,14 +182,17 @@ def test_modern_is_the_default_and_averages_its_generator_and_has_both_penalties
 
 def test_best_and_stacked_are_modern_for_longer_and_on_other_data() -> None:
     modern = dict(leaves(PRESETS["modern"]))
-    schedule = {"num_steps", "decay_start", "decay_steps", "latent.scale"}
+    schedule = {"num_steps", "decay_start", "decay_steps"}
     rates = {"gen.optimizer.learning_rate", "disc.optimizer.learning_rate"}
     cadences = {"every.log", "every.print", "every.sample", "every.checkpoint"}
     loss = {"objective.name", "latent.shared"}
     differ = {name: {k for k, v in leaves(PRESETS[name]) if v != modern[k]} for name in ("best", "stacked")}
     assert differ == {
-        "best": schedule | rates | cadences | loss | {"average_decay", "augment.shift"},
-        "stacked": schedule | rates | loss | {"disc.activation", "disc.black_at_zero", "data.name"},
+        "best": schedule | rates | cadences | loss | {"disc.widths", "average_decay", "augment.shift"},
+        "stacked": schedule
+        | rates
+        | loss
+        | {"disc.widths", "disc.activation", "disc.black_at_zero", "latent.scale", "data.name"},
     }
     best, stacked = PRESETS["best"], PRESETS["stacked"]
     assert (best.num_steps, best.decay_start, best.decay_steps, best.latent.scale) == (48_000, 4000, 44_000, 1.1)

@@ -38,7 +38,7 @@ class Settings:
     """Steps of each of them; the mean of the second half is compared."""
     whole_steps: int = 100_000
     """Steps of the run that is timed as a whole process."""
-    quality_steps: int = 12_000
+    quality_steps: int = 16_000
     """The most steps that `modern` makes on its way to a Fréchet distance of 10."""
     largest: float = 1e12
     """The most operations in a step, of all members, of what `growth` times."""

@@ -20,7 +20,7 @@ import tyro
 
 from jaxgan.runs.sweeps import holds_sweep, read_results, read_sweep
 
-STEPS = {"vanilla": 20_000, "modern": 12_000}
+STEPS = {"vanilla": 20_000, "modern": 16_000}
 SHOWN = ("member", "seed", "step", "diverged", "collapsed", "frechet", "precision/3", "recall/3", "classes/kl")
 
 
@@ -33,7 +33,7 @@ class Arguments:
     presets: tuple[str, ...] = ("vanilla", "modern")
     """Which presets."""
     num_steps: int | None = None
-    """Steps of each member; by default 20,000 of vanilla and 12,000 of modern."""
+    """Steps of each member; by default 20,000 of vanilla and 16,000 of modern."""
     runs: Path = Path("runs/seeds")
     """Where the sweeps are."""
     out: Path = Path(__file__).parent
