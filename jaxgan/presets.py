@@ -150,7 +150,7 @@ PRESETS: dict[str, Config] = {
 }
 
 DESCRIPTIONS: dict[str, str] = {
-    "modern": "three residual layers of 512, hinge loss with R1 and R2, averaged generator: two minutes",
+    "modern": "three residual layers (G 512, D 384), hinge loss with R1 and R2, averaged generator: two minutes",
     "best": "modern for 60,000 steps, relativistic, on moved images: the best digits of all, in 13 minutes",
     "stacked": "modern on Stacked MNIST, relativistic: three digits as colour channels, 1,000 modes",
     "vanilla": "ReLU 128, sigmoid output, uniform latents: the textbook GAN, 1,000,000 steps",
