@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int32
 from jaxgan.config import Config
 from jaxgan.gan.batches import Dataset, check_batch_size, draw_batch
 from jaxgan.gan.objectives import metric_names
-from jaxgan.gan.state import IMAGE_SHAPE, TrainState, init_state
+from jaxgan.gan.state import IMAGE_SHAPE, TrainState, init_state, learned
 from jaxgan.gan.updates import train_step
 
 CAPACITY = 1024
@@ -128,9 +128,8 @@ def member_state(population: Population, member: Int32[Array, ""] | int) -> Trai
 @jax.jit
 def finite_members(population: Population) -> Bool[Array, " member"]:
     """Whether all that a member has learned is finite; metrics need not show an optimiser that has overflown."""
-    states = population.states
-    learned = jax.tree.leaves((states.params, states.opt_state, states.average))
-    return jnp.stack([jnp.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim))) for leaf in learned]).all(axis=0)
+    leaves = jax.tree.leaves(learned(population.states))
+    return jnp.stack([jnp.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim))) for leaf in leaves]).all(axis=0)
 
 
 def stop_members(population: Population, running: Bool[Array, " member"]) -> Population:

@@ -67,6 +67,11 @@ class TrainState(NamedTuple):
     hyper: Hyper
 
 
+def learned(state: TrainState) -> dict[str, PyTree]:
+    """All numbers that training makes, by field: where one is not finite, the run has diverged."""
+    return {name: getattr(state, name) for name in ("params", "opt_state", "batch_stats", "average")}
+
+
 def adam(hyper: AdamHyper) -> optax.GradientTransformation:
     """Adam's direction, to be scaled by minus the learning rate.
 

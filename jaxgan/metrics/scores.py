@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Float, Key, Shaped, UInt8
 
 from jaxgan.metrics.classes import class_shares, classes_hit, classifier_score, reverse_kl
 from jaxgan.metrics.classifier import classify_stacked, scale
@@ -27,7 +27,10 @@ _SHARES_SHOWN = 100
 
 # Two sets may be of different sizes; `_features_and_logits` refuses wrong shapes.
 Images = UInt8[Array, "_n _h _w _c"] | UInt8[np.ndarray, "_n _h _w _c"]
-AnyImages = Images | Float[Array, "_n _h _w _c"] | Float[np.ndarray, "_n _h _w _c"]
+Levels = Images | Float[Array, "_n _h _w _c"] | Float[np.ndarray, "_n _h _w _c"]
+AnyImages = Shaped[Array, "_n _h _w ..."] | Shaped[np.ndarray, "_n _h _w ..."]
+
+_ROUNDING = 1e-3  # How far floats may be outside of [0, 1].
 
 
 class Reference(NamedTuple):
@@ -44,7 +47,8 @@ def score(images: AnyImages, reference: AnyImages, *, network: FeatureNetwork | 
     """Scores generated images against real ones, by features of a small classifier.
 
     Args:
-        images: Generated images: bytes, or floats in [0, 1], which are rounded to 256 levels as a file would hold them.
+        images: Generated images `[n, h, w, c]`, or `[n, h, w]` of one channel: bytes, or floats in [0, 1], which are
+            rounded to 256 levels as a file would hold them.
         reference: Real images, likewise; as a rule the test split, and 10,000 of each.
         network: What makes the features; by default the one of MNIST that comes with the package.
 
@@ -54,13 +58,31 @@ def score(images: AnyImages, reference: AnyImages, *, network: FeatureNetwork | 
         are classified channel by channel (Stacked MNIST): features side by side, a class for each tuple of digits.
 
     Raises:
-        ValueError: A set is too small, or not of the shape that the network takes.
+        ValueError: A set is too small, not of the shape that the network takes, or has other values.
     """
     network = network or shipped_network()
+    images, reference = _checked(images), _checked(reference)
     return feature_scores(network, to_levels(images), measure_reference(network, to_levels(reference)))
 
 
-def to_levels(images: AnyImages) -> UInt8[Array, "n h w c"]:
+def _checked(images: AnyImages) -> Levels:
+    """The images with an axis for their channels; pixels of another scale would be clipped in silence."""
+    images = jnp.asarray(images)
+    if images.ndim not in (3, 4):
+        raise ValueError(f"images of shape {images.shape} are not [n, h, w, c] or [n, h, w]")
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.dtype == jnp.uint8:
+        return images
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(f"images are bytes (uint8) or floats in [0, 1], not {images.dtype}")
+    if not jnp.all((images >= -_ROUNDING) & (images <= 1 + _ROUNDING)):  # NaN is neither.
+        found = np.asarray(images)  # XLA's least and greatest pass over NaN.
+        raise ValueError(f"images of floats are in [0, 1]; these go from {found.min():g} to {found.max():g}")
+    return images
+
+
+def to_levels(images: Levels) -> UInt8[Array, "n h w c"]:
     """Images on 256 levels; floats in [0, 1] are rounded to them."""
     images = jnp.asarray(images)
     if images.dtype == jnp.uint8:

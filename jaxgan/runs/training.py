@@ -19,7 +19,7 @@ from jaxgan.config import Config
 from jaxgan.devices import on_one_device
 from jaxgan.gan.program import CAPACITY
 from jaxgan.gan.sampling import discriminate, generate
-from jaxgan.gan.state import SAMPLE, TrainState
+from jaxgan.gan.state import SAMPLE, TrainState, learned
 from jaxgan.runs.checkpoints import Best, Checkpoints
 from jaxgan.runs.journal import Journal, Unwritten
 from jaxgan.runs.terminal import Terminal
@@ -182,9 +182,8 @@ def check_finite(state: TrainState, metrics: Metrics, step: int) -> None:
         i = int(np.argmin(finite))
         name = next(name for name, column in metrics.items() if not np.isfinite(column[i]))
         raise Diverged(f"{name} is {metrics[name][i]} at step {step + i + 1:,}")
-    learned = {"params": state.params, "opt_state": state.opt_state, "average": state.average}
-    if not bool(_all_finite(learned)):
-        leaves = jax.tree_util.tree_leaves_with_path(learned | {"batch_stats": state.batch_stats})
+    if not bool(_all_finite(learned(state))):
+        leaves = jax.tree_util.tree_leaves_with_path(learned(state))
         path = next(path for path, leaf in leaves if not np.isfinite(np.asarray(leaf)).all())
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         raise Diverged(f"{name} is not finite at step {step + len(finite):,}")

@@ -164,6 +164,14 @@ def test_numbers_that_no_metric_shows_are_found_in_the_states() -> None:
     assert stop_members(population, found).running.tolist() == [True, False, True, False]
 
 
+def test_a_moving_variance_that_no_metric_shows_is_found_too() -> None:
+    population = place([changed(GAME, {"gen.batch_norm": True})] * 2)
+    stats = jax.tree.map(lambda leaf: leaf.at[0].set(jnp.inf), population.states.batch_stats)
+    assert jax.tree.leaves(stats)
+    states = population.states._replace(batch_stats=stats)
+    assert finite_members(population._replace(states=states)).tolist() == [False, True]
+
+
 # Bad input, and how much fits.
 
 

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import ndimage
 
 import jaxgan
+from jaxgan import PRESETS, generate, init_state, train_steps
 from jaxgan.data.files import read_idx
+from jaxgan.gan.batches import Dataset
 from jaxgan.metrics.classifier import classify
 from jaxgan.metrics.frechet import Gaussian
 from jaxgan.metrics.network import shipped_network
@@ -26,6 +27,7 @@ from jaxgan.metrics.scores import (
     summarise_draws,
     to_levels,
 )
+from jaxgan.runs.published import load_published
 
 N = 1200
 
@@ -54,12 +56,6 @@ def score(images: np.ndarray | jax.Array, sets: Sets) -> dict[str, float]:
 @pytest.fixture(scope="module")
 def of_real(sets: Sets) -> dict[str, float]:
     return score(sets.real, sets)
-
-
-def degraded(images: np.ndarray) -> np.ndarray:
-    """Blurred and speckled, yet to be read."""
-    blurred = ndimage.gaussian_filter(images.astype(np.float32), (0, 1, 1, 0))
-    return (blurred + np.random.default_rng(0).normal(0, 25, images.shape)).clip(0, 255).astype(np.uint8)
 
 
 def test_a_set_scores_perfectly_against_itself(sets: Sets) -> None:
@@ -99,18 +95,32 @@ def test_a_missing_digit_lowers_recall_and_coverage_and_tells_in_the_classes(
     assert scores["frechet"] > 3 * of_real["frechet"]
 
 
-def test_worse_images_lie_farther(sets: Sets, of_real: dict[str, float]) -> None:
+@pytest.fixture(scope="module")
+def of_generators(sets: Sets, mnist_dir: Path) -> dict[str, dict[str, float]]:
+    """Scores of the published `modern`, and of `vanilla` after 2,000 steps."""
+    config, key = PRESETS["vanilla"], jax.random.key(0)
+    images = read_idx(mnist_dir / "train-images-idx3-ubyte.gz")[..., None]
+    labels = read_idx(mnist_dir / "train-labels-idx1-ubyte.gz").astype(np.int32)
+    state = init_state(config, key)
+    state, _ = train_steps(config, state, Dataset(jnp.asarray(images), jnp.asarray(labels)), 2000)
+    record, published = load_published("modern")
+    made = {"modern": (record.config, published), "vanilla": (config, state)}
+    return {name: score(generate(config, state, key, N), sets) for name, (config, state) in made.items()}
+
+
+def test_noise_lies_beyond_one_image_beyond_vanilla_beyond_modern_beyond_real_images(
+    sets: Sets, of_real: dict[str, float], of_generators: dict[str, dict[str, float]]
+) -> None:
     training, key = jnp.asarray(sets.real), jax.random.key(0)
-    bad, same, rubbish = (
-        score(images, sets) for images in (degraded(sets.real), collapsed(key, training, N), noise(key, training, N))
-    )
-    distances = [scores["frechet"] for scores in (of_real, bad, same, rubbish)]
+    same, rubbish = (score(make(key, training, N), sets) for make in (collapsed, noise))
+    vanilla, modern = of_generators["vanilla"], of_generators["modern"]
+    distances = [scores["frechet"] for scores in (of_real, modern, vanilla, same, rubbish)]
     assert distances == sorted(distances)
-    assert distances[0] < 0.1 * distances[1] < 0.1 * distances[2]
+    assert 10 * distances[1] < distances[2] < 0.8 * distances[3]
     assert same["classifier_score"] == pytest.approx(1, abs=1e-4)
     assert same["classes/hit"] == 1
     assert [same["recall/3"], same["recall/5"]] == [0, 0]
-    assert rubbish["coverage/5"] < 0.02 < bad["coverage/5"] < of_real["coverage/5"]
+    assert rubbish["coverage/5"] < 0.02 < vanilla["coverage/5"] < modern["coverage/5"] < of_real["coverage/5"]
 
 
 def test_floats_in_the_unit_interval_score_as_their_bytes_do(sets: Sets, of_real: dict[str, float]) -> None:
@@ -145,6 +155,29 @@ def black(*shape: int) -> np.ndarray:
 def test_images_of_another_shape_or_too_few_are_refused(images: np.ndarray, reference: np.ndarray, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         jaxgan.score(images, reference)
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (np.zeros((9, 28, 28, 1, 1), np.uint8), r"\(9, 28, 28, 1, 1\) are not \[n, h, w, c\]"),
+        (np.full((9, 28, 28, 1), 255, np.int32), "not int32"),
+        (np.full((9, 28, 28, 1), 255.0, np.float32), "these go from 255 to 255"),
+        (np.full((9, 28, 28, 1), -1.0, np.float32), "these go from -1 to -1"),
+        (np.full((9, 28, 28, 1), np.nan, np.float32), "these go from nan to nan"),
+    ],
+    ids=["five axes", "integers", "floats to 255", "floats from -1", "NaN"],
+)
+def test_images_on_another_scale_are_refused_and_not_clipped(images: np.ndarray, said: str) -> None:
+    good = black(9, 28, 28, 1)
+    for sets in ((images, good), (good, images)):
+        with pytest.raises(ValueError, match=said):
+            jaxgan.score(*sets)
+
+
+def test_images_of_one_channel_need_no_axis_for_it(sets: Sets, of_real: dict[str, float]) -> None:
+    # As `python -m jaxgan.sample` writes them into an .npy file.
+    assert jaxgan.score(sets.real[..., 0], sets.reference[..., 0]) == of_real
 
 
 def test_what_a_journal_follows_is_the_distance_and_the_recall_of_three_neighbours(

@@ -64,6 +64,13 @@ def test_a_bad_parameter_is_told_by_its_name_and_the_step_of_its_state() -> None
         check_finite(state, {"loss/disc": np.ones(2, np.float32)}, 5)
 
 
+def test_a_bad_moving_variance_is_no_good_checkpoint() -> None:
+    state = init_state(replace(SMALL, gen=GeneratorConfig(widths=(4,), batch_norm=True)), jax.random.key(0))
+    stats = jax.tree.map(lambda leaf: leaf.at[0].set(jnp.inf), state.batch_stats)
+    with pytest.raises(Diverged, match=r"batch_stats\.gen\..*\.mean is not finite at step 1$"):
+        check_finite(state._replace(batch_stats=stats), {"loss/disc": np.ones(1, np.float32)}, 0)
+
+
 def test_a_digest_tells_any_two_states_apart() -> None:
     state = init_state(SMALL, jax.random.key(0))
     assert digest(state) == digest(init_state(SMALL, jax.random.key(0)))
