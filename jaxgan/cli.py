@@ -13,13 +13,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
 from jaxgan import hosts
-from jaxgan.config import InputError
+from jaxgan.config import InputError, expanded
 
 T = TypeVar("T")
 
@@ -31,7 +32,9 @@ _USERS_OWN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS
 _USERS_OWN |= {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 _BOX = "╭╮╰╯│─"
-_OUT_OF_MEMORY = "out of memory: take smaller --gen.widths, --disc.widths, --batch-size, --every.grid or --num"
+_OUT_OF_MEMORY = (
+    "out of memory: take smaller --gen.widths, --disc.widths, --batch-size, --every.grid or --num, or --wave of a sweep"
+)
 
 
 def parse(
@@ -57,9 +60,18 @@ def parse(
         InputError: An argument is unknown, missing or of the wrong type.
     """
     with _one_line_errors(f"{program}.{usage.split(maxsplit=1)[0]} --help"):
-        if default is None:
-            return tyro.cli(kind, prog=f"{program}.{usage}", description=description, args=arguments)
-        return tyro.cli(kind, prog=f"{program}.{usage}", description=description, args=arguments, default=default)
+        given: dict[str, Any] = {} if default is None else {"default": default}
+        parsed = tyro.cli(kind, prog=f"{program}.{usage}", description=description, args=arguments, **given)
+    return _at_home(parsed)
+
+
+def _at_home(value: T) -> T:
+    """The same with ~ in all of its paths resolved: no shell does that in `--run-dir=~/runs`."""
+    if isinstance(value, Path):
+        return expanded(value)  # pyright: ignore[reportReturnType]
+    if is_dataclass(value):
+        return replace(value, **{field.name: _at_home(getattr(value, field.name)) for field in fields(value)})  # pyright: ignore
+    return value
 
 
 def command_line(door: str, *words: object) -> str:
@@ -70,7 +82,8 @@ def command_line(door: str, *words: object) -> str:
 def parse_some(kind: type[T], arguments: Sequence[str], *, usage: str) -> T:
     """Reads the flags that are fields of `kind` and passes over all others, `--help` among them."""
     with _one_line_errors(f"python -m jaxgan.{usage} --help"):
-        return tyro.cli(kind, args=arguments, return_unknown_args=True, add_help=False)[0]
+        parsed = tyro.cli(kind, args=arguments, return_unknown_args=True, add_help=False)[0]
+    return _at_home(parsed)
 
 
 @contextlib.contextmanager
@@ -128,12 +141,12 @@ def _programs_folder() -> Path | None:
 
     What is read from it is run, so nobody else may put anything there.
     """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = home / "jaxgan" / "programs" / (platform.node() or "here")
     try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = home / "jaxgan" / "programs" / (platform.node() or "here")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = folder.stat()
-    except OSError:
+    except (OSError, RuntimeError):  # Not every user has a home.
         return None
     private = about.st_uid == os.getuid() and not about.st_mode & 0o077
     return folder if private and os.access(folder, os.W_OK) else None

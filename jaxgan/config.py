@@ -258,6 +258,18 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def expanded(path: Path) -> Path:
+    """The path with the home folder that its `~` stands for.
+
+    Raises:
+        InputError: There is none.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path}: there is no such home folder; name it in full") from error
+
+
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields (dotted name, value) of every field of a config that is not a group of fields."""
     for item in fields(config):
@@ -292,6 +304,28 @@ _STEPS_MAX = 2**31 - 2  # `TrainState.step` is an int32, and one past the end mu
 
 
 def _check_ranges(config: Config) -> None:
+    for name, value in leaves(config):
+        wanted, test = RANGES.get(name, ("", lambda _: True))
+        if not (test(value) and test(_as_float32(value))):
+            shown = " ".join(map(str, value)) or "nothing" if isinstance(value, tuple) else value
+            raise InputError(f"{flag(name)} {wanted}, not {shown}")
+
+
+def _as_float32(value: Any) -> Any:
+    """A number as training has it: 1e39 is infinite there, 1e-50 is zero, and 0.99999999999 is one."""
+    if not isinstance(value, float):
+        return value
+    try:
+        return struct.unpack("f", struct.pack("f", value))[0]
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
+def _are_widths(widths: tuple[int, ...]) -> bool:
+    return len(widths) > 0 and all(type(width) is int and 1 <= width <= _WIDTH_MAX for width in widths)
+
+
+def _ranges() -> dict[str, tuple[str, Any]]:
     ok: dict[str, tuple[str, Any]] = {}
 
     def rule(names: str, wanted: str, test: Any) -> None:
@@ -316,25 +350,11 @@ def _check_ranges(config: Config) -> None:
         rates = f"{player}.optimizer.learning_rate {player}.optimizer.epsilon"
         rule(rates, "must be a finite number above 0", lambda x: 0 < x < math.inf)
         rule(f"{player}.optimizer.b1 {player}.optimizer.b2", "must be in [0, 1)", lambda x: 0 <= x < 1)
-    for name, value in leaves(config):
-        wanted, test = ok.get(name, ("", lambda _: True))
-        if not (test(value) and test(_as_float32(value))):
-            shown = " ".join(map(str, value)) or "nothing" if isinstance(value, tuple) else value
-            raise InputError(f"{flag(name)} {wanted}, not {shown}")
+    return ok
 
 
-def _as_float32(value: Any) -> Any:
-    """A number as training has it: 1e39 is infinite there, 1e-50 is zero, and 0.99999999999 is one."""
-    if not isinstance(value, float):
-        return value
-    try:
-        return struct.unpack("f", struct.pack("f", value))[0]
-    except OverflowError:
-        return math.copysign(math.inf, value)
-
-
-def _are_widths(widths: tuple[int, ...]) -> bool:
-    return len(widths) > 0 and all(type(width) is int and 1 <= width <= _WIDTH_MAX for width in widths)
+RANGES = _ranges()
+"""What a field's value must be, in words and as a test, by dotted name."""
 
 
 def _check_combinations(config: Config) -> None:

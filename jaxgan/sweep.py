@@ -85,8 +85,8 @@ def _sweep_anew(preset: str, wanted: Arguments, grid: members.Grid) -> int:
     from jaxgan.runs import directory, sweeps
     from jaxgan.runs.terminal import Terminal
 
-    run = wanted.run_dir or directory.free_directory(RUNS / f"{preset}-sweep")
-    sweeps.check_new_sweep(run)
+    if wanted.run_dir is not None:
+        sweeps.check_new_sweep(wanted.run_dir)
     use_cores(len(configs))
     cli.start_jax()
     data = absolute(resolve(configs[0].data, Terminal().warn))
@@ -104,6 +104,7 @@ def _sweep_anew(preset: str, wanted: Arguments, grid: members.Grid) -> int:
         dataset=dataset,
         versions=directory.installed_versions(),
     )
+    run = wanted.run_dir or directory.claim_directory(RUNS / f"{preset}-sweep")
     with directory.owned(run):
         sweeps.check_new_sweep(run)
         sweeps.write_sweep(run, record)

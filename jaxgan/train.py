@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from jaxgan import cli, hosts
-from jaxgan.config import Config, DataConfig, DatasetName, InputError, flag, leaves
+from jaxgan.config import Config, DataConfig, DatasetName, InputError, expanded, flag, leaves
 from jaxgan.hosts import Hosts
 from jaxgan.presets import DEFAULT_PRESET, DESCRIPTIONS, PRESETS
 
@@ -99,8 +99,7 @@ def _train_anew(preset: str, arguments: Sequence[str]) -> int:
     from jaxgan.runs import directory
     from jaxgan.runs.checkpoints import fresh_state
 
-    name, data_name = hosts.from_first(lambda: _choose(preset, wanted, terminal))
-    run = Path(name)
+    data_name = hosts.from_first(lambda: _choose_data(wanted, terminal))
     config = replace(wanted.config, data=absolute(replace(wanted.config.data, name=data_name)))
     arrays = _load(config)
     data = directory.DatasetRecord(data_name, fingerprint(config.data), arrays.images.shape[1:], len(arrays.images))
@@ -108,12 +107,14 @@ def _train_anew(preset: str, arguments: Sequence[str]) -> int:
     record = directory.RunRecord(directory.FORMAT, preset, config, data, directory.installed_versions())
     with contextlib.ExitStack() as ownership:
 
-        def own() -> None:
+        def own() -> str:
+            run = wanted.where.run_dir or directory.claim_directory(RUNS / f"{preset}-{config.seed}")
             ownership.enter_context(directory.owned(run))
             directory.check_new(run)
             directory.write_record(run, record)
+            return str(run)
 
-        hosts.from_first(own)
+        run = Path(hosts.from_first(own))
         return _train(record, fresh_state(record), arrays, run, terminal)
 
 
@@ -129,14 +130,14 @@ def _join(wanted: Arguments) -> Terminal:
     return Terminal(quiet=not hosts.is_first())
 
 
-def _choose(preset: str, wanted: Arguments, terminal: Terminal) -> tuple[str, DatasetName]:
-    """Where a new run goes, and which data set it trains on."""
+def _choose_data(wanted: Arguments, terminal: Terminal) -> DatasetName:
+    """Which data set a new run trains on; before it is looked for, whether the run has a place."""
     from jaxgan.data.dataset import resolve
     from jaxgan.runs import directory
 
-    run = wanted.where.run_dir or directory.free_directory(RUNS / f"{preset}-{wanted.config.seed}")
-    directory.check_new(run)
-    return str(run), resolve(wanted.config.data, terminal.warn).name
+    if wanted.where.run_dir is not None:
+        directory.check_new(wanted.where.run_dir)
+    return resolve(wanted.config.data, terminal.warn).name
 
 
 def _load(config: Config) -> Arrays:
@@ -163,11 +164,6 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
     check_resumable(stored.config, record.config)
     terminal = _join(wanted)
 
-    from jaxgan.data.dataset import fingerprint
-    from jaxgan.devices import data_mesh, everywhere
-    from jaxgan.runs.checkpoints import CHECKPOINTS, Checkpoints, fresh_state, state_template
-    from jaxgan.runs.journal import SUMMARIES, last_step, summarise
-
     with contextlib.ExitStack() as ownership:
 
         def own() -> None:
@@ -176,43 +172,68 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
         hosts.from_first(own)
         arrays = _load(record.config)
         with hosts.agreed():
-            if fingerprint(record.config.data) != stored.dataset.fingerprint:
-                raise InputError(
-                    f"the data set {stored.dataset.name} has changed since {run} began: its fingerprint differs"
-                )
-        with hosts.agreed():
-            if not (run / CHECKPOINTS).is_dir() and (told := last_step(run)):
-                raise InputError(
-                    f"{run} has rows or pictures of step {told:,} and no {CHECKPOINTS}/ to continue from: "
-                    "bring it back, or begin anew in another --run-dir"
-                )
-        with Checkpoints(run) as checkpoints:
-            template = state_template(record, everywhere(data_mesh()))
-            state = checkpoints.restore_newest(template, terminal.warn) or fresh_state(record)
-            step = int(state.step)
-            checkpoints.set_aside_after(step)
-        with hosts.agreed():
-            if record.config.num_steps < step:
-                wanted_steps = f"--num-steps {record.config.num_steps}"
-                raise InputError(f"{wanted_steps} is less than the {step} steps that {run} has made")
+            _check_whole(run, record)
+        state = _restore(run, stored, record, terminal)
         if record != stored:
             hosts.from_first(lambda: directory.write_record(run, record))
-        if record.config.num_steps == step:
-            terminal.say(f"{run} is complete at step {step:,}; extend it with --resume --num-steps M")
-            if all((run / name).exists() for name in SUMMARIES) or not hosts.is_first():
-                return 0
-            # The end of the run was cut short, or it has no rows or no pictures.
-            if written := summarise(run, record.config, record.dataset.image_shape):
-                terminal.say(f"wrote     {run}: {', '.join(written)}")
+        if int(state.step) == record.config.num_steps:
+            _finish(run, record, terminal)
             return 0
-        terminal.say(f"resuming at step {step:,}")
+        terminal.say(f"resuming at step {int(state.step):,}")
         return _train(record, state, arrays, run, terminal)
+
+
+def _check_whole(run: Path, record: RunRecord) -> None:
+    """Raises InputError where the data of a run, or all of its checkpoints, are no longer there."""
+    from jaxgan.data.dataset import fingerprint
+    from jaxgan.runs.checkpoints import CHECKPOINTS
+    from jaxgan.runs.journal import last_step
+
+    data = record.dataset
+    if fingerprint(record.config.data) != data.fingerprint:
+        raise InputError(f"the data set {data.name} has changed since {run} began: its fingerprint differs")
+    if not (run / CHECKPOINTS).is_dir() and (told := last_step(run)):
+        raise InputError(
+            f"{run} has rows or pictures of step {told:,} and no {CHECKPOINTS}/ to continue from: "
+            "bring it back, or begin anew in another --run-dir"
+        )
+
+
+def _restore(run: Path, stored: RunRecord, record: RunRecord, terminal: Terminal) -> TrainState:
+    """The newest good state of a run, from which it can go on as `record` says; later checkpoints are put aside."""
+    from jaxgan.devices import data_mesh, everywhere
+    from jaxgan.runs.checkpoints import Checkpoints, fresh_state, state_template
+
+    with Checkpoints(run) as checkpoints:
+        template = state_template(record, everywhere(data_mesh()))
+        state = checkpoints.restore_newest(template, terminal.warn) or fresh_state(record)
+        step, length = int(state.step), record.config.num_steps
+        with hosts.agreed():
+            if length < step:
+                raise InputError(f"--num-steps {length} is less than the {step} steps that {run} has made")
+            if step < length and record.config.latent.scale != stored.config.latent.scale:
+                raise InputError(
+                    f"--latent.scale cannot change before {run} is complete: pictures and scores would be of two kinds"
+                )
+        checkpoints.set_aside_after(step)
+    return state
+
+
+def _finish(run: Path, record: RunRecord, terminal: Terminal) -> None:
+    """Says that a run is complete, and draws what is missing where its end was cut short."""
+    from jaxgan.runs.journal import SUMMARIES, summarise
+
+    terminal.say(f"{run} is complete at step {record.config.num_steps:,}; extend it with --resume --num-steps M")
+    if all((run / name).exists() for name in SUMMARIES) or not hosts.is_first():
+        return
+    if written := summarise(run, record.config, record.dataset.image_shape):  # Without rows and pictures, nothing.
+        terminal.say(f"wrote     {run}: {', '.join(written)}")
 
 
 def absolute(data: DataConfig) -> DataConfig:
     """The same folders under names that hold wherever the run is resumed."""
     folders = {"data_dir": data.data_dir, "manual_dir": data.manual_dir}
-    return replace(data, **{name: path and path.expanduser().absolute() for name, path in folders.items()})
+    return replace(data, **{name: path and expanded(path).absolute() for name, path in folders.items()})
 
 
 def check_resumable(stored: Config, typed: Config) -> None:
@@ -261,7 +282,8 @@ def _train(record: RunRecord, state: TrainState, arrays: Arrays, run: Path, term
         terminal.say(line)
     try:
         stopped_by = run_training(record.config, state, train, run, terminal, evaluate)
-        written = summarise(run, record.config, record.dataset.image_shape) if hosts.is_first() else []
+        whole = stopped_by is None and hosts.is_first()
+        written = summarise(run, record.config, record.dataset.image_shape) if whole else []
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -271,17 +293,30 @@ def _train(record: RunRecord, state: TrainState, arrays: Arrays, run: Path, term
     except Diverged as end:
         if not hosts.is_first():
             return DIVERGED
-        summarise(run, record.config, record.dataset.image_shape)
         good = max(checkpoint_steps(run), default=None)
         left = "no checkpoint was made before" if good is None else f"the last good checkpoint is that of step {good:,}"
         print(f"jaxgan: training diverged: {end}; {left}", file=sys.stderr)
+        _summarise_what_there_is(record, run, terminal)
         return DIVERGED
     if stopped_by is not None:
         terminal.say(f"stopped by {signal.Signals(stopped_by).name}; resume with: {again}")
+        _summarise_what_there_is(record, run, terminal)
         return 128 + stopped_by
     for line in _farewell(run, written):
         terminal.say(line)
     return 0
+
+
+def _summarise_what_there_is(record: RunRecord, run: Path, terminal: Terminal) -> None:
+    """Draws a run that ended early; what stands in the way of that is not what the run ends with."""
+    from jaxgan.runs.journal import summarise
+
+    if not hosts.is_first():
+        return
+    try:
+        summarise(run, record.config, record.dataset.image_shape)
+    except (InputError, OSError) as error:
+        terminal.warn(f"its figures could not be drawn: {error}")
 
 
 def _introduction(record: RunRecord, state: TrainState, run: Path) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from gan.small_runs import changed
 
-from jaxgan.config import Config, InputError, flag, leaves
+from jaxgan.config import RANGES, Config, InputError, flag, leaves
 from jaxgan.presets import PRESETS
 
 PLAIN = {"objective.r1": 0.0, "objective.r2": 0.0}
@@ -19,7 +19,7 @@ HALVES = PLAIN | {"objective.name": "non_saturating", "objective.updates": "halv
 INFINITE = (math.nan, math.inf, -math.inf)
 
 # One row a field that has a range: values just outside it, or outside of it in float32, then values just inside.
-RANGES: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = [
+ROWS: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = [
     ("seed", (-1, 2**32, True), (0, 2**32 - 1)),
     ("num_steps", (0, -1, 2**31 - 1), (1, 2**31 - 2)),
     ("batch_size", (0, -1, 2**31, True), (1, 1000)),
@@ -43,6 +43,8 @@ RANGES: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = [
     ),
     ("latent.size", (0, -1, 2**16 + 1), (1, 1000)),
     ("latent.scale", (0.0, -1.0, 1000.1, *INFINITE), (0.5, 1, 2.0)),
+    ("augment.shift", (-1, 17, True), (0, 16)),
+    ("augment.probability", (0.0, -0.1, 1.1, *INFINITE), (1e-3, 1.0)),
     ("objective.r1", (-1e-9, 1e39, *INFINITE), (0.0, 100.0)),
     ("objective.r2", (-1e-9, *INFINITE), (0.0, 100.0)),
     ("objective.gradient_penalty", (-1e-9, *INFINITE), (0.0, 10)),
@@ -55,6 +57,11 @@ RANGES: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = [
 ]
 
 
+def test_every_range_has_a_row() -> None:
+    # Smoothed labels need another objective than the default's, and have a test of their own.
+    assert {name for name, _, _ in ROWS} | {"objective.real_label"} == RANGES.keys()
+
+
 def refusal(changes: dict[str, Any]) -> str:
     with pytest.raises(InputError) as refused:
         changed(Config(), changes)
@@ -63,9 +70,7 @@ def refusal(changes: dict[str, Any]) -> str:
     return message
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [(name, value) for name, outside, _ in RANGES for value in outside], ids=str
-)
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, outside, _ in ROWS for value in outside], ids=str)
 def test_values_out_of_range_are_refused_by_the_name_of_their_flag(name: str, value: Any) -> None:
     message = refusal({name: value})
     assert message.startswith(f"--{name.replace('_', '-')} must ")
@@ -73,7 +78,7 @@ def test_values_out_of_range_are_refused_by_the_name_of_their_flag(name: str, va
     assert message.endswith(f", not {shown or 'nothing'}")
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, _, inside in RANGES for value in inside], ids=str)
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, _, inside in ROWS for value in inside], ids=str)
 def test_values_at_the_ends_of_their_range_are_taken(name: str, value: Any) -> None:
     assert dict(leaves(changed(Config(), {name: value})))[name] == value
 

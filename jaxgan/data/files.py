@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
-from jaxgan.config import InputError
+from jaxgan.config import InputError, expanded
 from jaxgan.data.progress import progress
 
 FILES = (
@@ -74,9 +74,13 @@ def find_files(name: str, root: Path, manual_dir: Path | None, limit: float | No
     if manual_dir is None:
         files = download(name, wanted, root / "downloads", limit)
     else:
-        folder = manual_dir.expanduser().absolute()
+        folder = expanded(manual_dir).absolute()
         files = {file: folder / file for file in FILES}
-        if missing := [file for file, path in files.items() if not path.is_file()]:
+        try:
+            missing = [file for file, path in files.items() if not path.is_file()]
+        except OSError as error:
+            raise InputError(f"--data.manual-dir {folder} cannot be read ({error.strerror})") from error
+        if missing:
             raise InputError(
                 f"--data.manual-dir {folder} has no {', '.join(missing)}; "
                 f"{name} needs its {len(FILES)} original files there, as downloaded"

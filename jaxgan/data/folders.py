@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jaxgan.config import DataConfig, InputError
+from jaxgan.config import DataConfig, InputError, expanded
 
 # The version of a set changes whenever its pixels or their order do.
 VERSIONS = {"mnist": "1.0.0", "fashion_mnist": "1.0.0", "kmnist": "1.0.0", "digits": "1.0.0", "stacked_mnist": "1.0.0"}
@@ -22,7 +22,7 @@ _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "Not enough free 
 def data_root(data: DataConfig) -> Path:
     """The folder of all prepared data sets: `data.data_dir`, else TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     chosen = data.data_dir or os.environ.get("TFDS_DATA_DIR") or Path("~", "tensorflow_datasets")
-    return Path(chosen).expanduser().absolute()
+    return expanded(Path(chosen)).absolute()
 
 
 def prepared_folder(data: DataConfig) -> Path:
@@ -54,6 +54,11 @@ def writing(data: DataConfig) -> Iterator[None]:
         except BlockingIOError:
             print(f"waiting for another process that prepares {data.name} in {root}", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise InputError(
+                f"the data folder {root} is on a file system that has no locks ({error.strerror}); "
+                "name another with --data.data-dir"
+            ) from error
         yield
 
 

@@ -70,6 +70,23 @@ def free_directory(base: Path) -> Path:
     return path
 
 
+def claim_directory(base: Path) -> Path:
+    """Makes `base`, or the first of base-2, base-3, ... that is not there yet, for this process alone.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    while True:
+        path = free_directory(base)
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:  # Another process was quicker.
+            continue
+        except OSError as error:
+            raise InputError(f"--run-dir {path} cannot be written: {error.strerror}") from error
+        return path
+
+
 def latest_directory(base: Path) -> Path:
     """The last of base, base-2, base-3, ... that is there; `base` itself where none is."""
     path, i = base, 2
@@ -84,7 +101,9 @@ def check_new(path: Path) -> None:
         raise InputError(f"{path} holds a run already: add --resume to continue it, or name another --run-dir")
     if path.exists() and not path.is_dir():
         raise InputError(f"--run-dir {path} is a file, not a directory")
-    if path.is_dir() and any(entry.name != _LOCK for entry in path.iterdir()):
+    # A kill may have left its lock, or a record that was not yet renamed.
+    left = (_LOCK, f".{CONFIG}.")
+    if path.is_dir() and not all(entry.name.startswith(left) for entry in path.iterdir()):
         raise InputError(f"--run-dir {path} is not empty and holds no run: name an empty or a new directory")
 
 
@@ -103,17 +122,23 @@ def owned(path: Path) -> Iterator[None]:
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise InputError(f"--run-dir {path} is in use by another process") from error
+        except OSError as error:
+            raise InputError(
+                f"--run-dir {path} is on a file system that has no locks ({error.strerror}): name another"
+            ) from error
         yield
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a whole file or nothing: a process that is killed leaves the old one."""
+    """Writes a whole file or nothing: a process that is killed, or a power cut, leaves the old one."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as handle:
             handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:

@@ -137,7 +137,7 @@ def write_curves(rows: list[dict[str, float]], config: Config, target: Path) -> 
     """
     from matplotlib.figure import Figure  # Takes half a second, which only the end of a run pays.
 
-    probabilities = "prob/real" in rows[0]
+    probabilities = all({"prob/real", "prob/fake"} <= row.keys() for row in rows)
     figure = Figure(figsize=(9, 6.5 if probabilities else 4), layout="constrained")
     panels = figure.subplots(2 if probabilities else 1, 1, sharex=True, squeeze=False)[:, 0]
     steps = np.array([row["step"] for row in rows])

@@ -90,11 +90,15 @@ def read_rows(run: Path) -> list[dict[str, float]]:
     Raises:
         InputError: Another line is damaged.
     """
-    return read_row_file(run / METRICS)
+    rows = read_row_file(run / METRICS)
+    for number, row in enumerate(rows, start=1):
+        if not {type(value) for value in row.values()} <= {int, float}:
+            raise InputError(f"{run / METRICS}: line {number} is damaged")
+    return rows
 
 
 def read_row_file(path: Path, key: str = "step") -> list[dict[str, Any]]:
-    """The rows of one such file, none where it is missing; `key` is what each of them must have.
+    """The rows of one such file, none where it is missing; `key` is the whole number that each of them must have.
 
     Raises:
         InputError: A line but the last is damaged.
@@ -104,9 +108,11 @@ def read_row_file(path: Path, key: str = "step") -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             rows.append(row := json.loads(line))
-            row[key]
+            whole = type(row[key]) is int
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{path}: line {number} is damaged") from error
+        if not whole:
+            raise InputError(f"{path}: line {number} is damaged")
     return rows
 
 
@@ -130,7 +136,7 @@ def summarise(run: Path, config: Config, image_shape: tuple[int, int, int]) -> l
     `samples.npz` holds `steps` [k], `images` uint8 [k, n, h, w, c] and D's `logits` [k, n] of every picture.
     """
     written = []
-    if rows := [row for row in read_rows(run) if "loss/disc" in row]:  # Others hold scores.
+    if rows := [row for row in read_rows(run) if {"loss/disc", "loss/gen"} <= row.keys()]:  # Others hold scores.
         write_curves(rows, config, run / "losses.png")
         written.append("losses.png")
     if paths := sample_files(run):

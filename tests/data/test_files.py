@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import functools
 import gzip
 import http.server
+import os
 import socket
 import textwrap
 import threading
@@ -82,6 +84,17 @@ def test_missing_manual_files_are_named_with_their_folder(small: SimpleNamespace
         files.find_files("mnist", tmp_path, small.folder, None)
     with pytest.raises(InputError, match="/nowhere has no " + ", ".join(files.FILES)):
         files.find_files("mnist", tmp_path, Path("/nowhere"), None)
+
+
+def test_a_manual_folder_that_cannot_be_read_is_named(
+    small: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "is_file", refuse)  # Who runs tests as root may read everything.
+    with pytest.raises(InputError, match=r"--data.manual-dir .* cannot be read \(Permission denied\)"):
+        files.find_files("mnist", tmp_path, small.folder, None)
 
 
 def test_a_truncated_manual_file_is_refused_with_both_sizes(small: SimpleNamespace, tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import concurrent.futures
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from jaxgan.config import Config, DataConfig, InputError
+from jaxgan.data.folders import writing
 from jaxgan.presets import PRESETS
 from jaxgan.runs.directory import (
     FORMAT,
     DatasetRecord,
     RunRecord,
     check_new,
+    claim_directory,
     free_directory,
     latest_directory,
     owned,
@@ -69,8 +75,25 @@ def test_names_count_on_from_those_that_are_there(tmp_path: Path) -> None:
         assert latest_directory(base) == made
 
 
+def test_processes_that_start_together_claim_a_directory_each(tmp_path: Path) -> None:
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(claim_directory, [tmp_path / "runs" / "vanilla-0"] * 8))
+    names = {"vanilla-0", *(f"vanilla-0-{i}" for i in range(2, 9))}
+    assert {path.name for path in made} == {path.name for path in (tmp_path / "runs").iterdir()} == names
+
+
+def test_a_directory_that_cannot_be_made_is_not_claimed(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(InputError, match=r"--run-dir .* cannot be written: Not a directory"):
+        claim_directory(tmp_path / "runs" / "vanilla-0")
+
+
 def test_only_an_empty_or_a_new_directory_takes_a_new_run(tmp_path: Path) -> None:
     check_new(tmp_path / "new")
+    check_new(tmp_path)
+    # What a kill may leave.
+    for name in (".lock", ".config.json.a1b2c3"):
+        (tmp_path / name).write_text("")
     check_new(tmp_path)
     (tmp_path / "file").write_text("")
     for place in (tmp_path, tmp_path / "file"):
@@ -91,6 +114,19 @@ def test_one_process_owns_a_directory_until_it_ends_however_it_ends(tmp_path: Pa
         other.kill()
     with owned(tmp_path):
         pass
+
+
+def test_a_file_system_without_locks_is_told_from_a_directory_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(InputError, match=r"on a file system that has no locks \(Function not implemented\)"):
+        owned(tmp_path).__enter__()
+    with pytest.raises(InputError, match=r"no locks .* name another with --data.data-dir"):
+        writing(DataConfig(name="digits", data_dir=tmp_path)).__enter__()
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
