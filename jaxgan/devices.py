@@ -60,10 +60,15 @@ def split_steps(mesh: Mesh, tree: T) -> T:
 
 def _put(tree: T, sharding: NamedSharding) -> T:
     def put(leaf: Any) -> jax.Array:
-        if not jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            # A key itself cannot be put on devices of other processes.
+            return jax.random.wrap_key_data(put(jax.random.key_data(leaf)))
+        is_here = isinstance(leaf, np.ndarray) or leaf.is_fully_addressable
+        if jax.process_count() == 1 or not is_here:
             return jax.device_put(leaf, sharding)
-        # A key itself cannot be put on devices of other processes.
-        return jax.random.wrap_key_data(jax.device_put(jax.random.key_data(leaf), sharding))
+        # `device_put` would gather every process's copy first, to see whether they are the same.
+        here = np.asarray(leaf)
+        return jax.make_array_from_callback(here.shape, sharding, lambda index: here[index])
 
     return jax.tree.map(put, tree)
 

@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn, TypeVar, cast
@@ -25,15 +26,18 @@ T = TypeVar("T")
 
 _links: dict[int, socket.socket] = {}  # To the other processes, or to the first.
 _last_word = threading.Lock()
-_GOODBYE = b"."
+_GOODBYE, _LOSS = b".", b"!"
 
 HEARTBEAT_SECONDS = 30
 """How long a process may be silent before it counts as lost."""
 SOCKET_SECONDS = 20
 """How long processes that JAX has brought together try to have sockets of their own."""
+TELLING_SECONDS = 0.5
+"""How long the first process waits for others to hear from it that one is lost."""
 LOST = 4
 """The exit code where another process of the job is lost."""
 _MESSAGE_BYTES = 2**14
+_LOSS_BYTES = 16
 _CANNOT = "the processes of this job cannot start together"
 
 
@@ -99,12 +103,12 @@ def join(wanted: Hosts) -> None:
     # It takes SIGTERM, which a run answers with a checkpoint.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        with _without_proxies():
+        with _without_proxies(), _bounded(wanted.start_timeout):
             jax.distributed.initialize(
                 wanted.coordinator,
                 wanted.num_processes,
                 wanted.process_id,
-                initialization_timeout=wanted.start_timeout,
+                initialization_timeout=wanted.start_timeout + SOCKET_SECONDS,
                 heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             )
     except (ValueError, RuntimeError, OSError) as error:
@@ -114,6 +118,24 @@ def join(wanted: Hosts) -> None:
                 "name one with --coordinator HOST:PORT --num-processes N --process-id I"
             ) from error
         raise InputError(f"{_CANNOT}: {error}") from error
+
+
+@contextlib.contextmanager
+def _bounded(seconds: int) -> Iterator[None]:
+    """Ends this process with one line where what is inside takes longer; JAX itself aborts it, with pages of traces."""
+
+    def give_up() -> None:
+        told = f"jaxgan: error: {_CANNOT}: after {seconds} s (--start-timeout) not all of them are there\n"
+        os.write(sys.stderr.fileno(), told.encode())
+        os._exit(2)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextlib.contextmanager
@@ -172,21 +194,33 @@ def _watch_all(links: dict[int, socket.socket]) -> None:
 
 
 def _watch(i: int, link: socket.socket) -> None:
-    """Ends this process where another one ends without a goodbye."""
+    """Ends this process where another one ends without a goodbye, or hears of one that has."""
     try:
-        said = link.recv(len(_GOODBYE))
+        said = link.recv(_LOSS_BYTES)
     except OSError:
         said = b""
-    if said != _GOODBYE and i in _links:
-        lose(f"process {i} of this job is lost")
+    if said == _GOODBYE or i not in _links:
+        return
+    lost = int(said[1:]) if said.startswith(_LOSS) and said[1:].isdigit() else i
+    others = [other for other in _links if other not in (i, lost)]
+    for other in others:
+        with contextlib.suppress(OSError):
+            _links[other].sendall(_LOSS + str(lost).encode())
+    lose(f"process {lost} of this job is lost", after=TELLING_SECONDS if others else 0.0)
 
 
-def lose(what: str) -> NoReturn:
-    """Ends this process at once, with one line, because it cannot go on without another one."""
+def lose(what: str, after: float = 0.0) -> NoReturn:
+    """Ends this process, with one line, because it cannot go on without another one.
+
+    Args:
+        what: What is lost.
+        after: Seconds to wait before the end, that of the first process being the end of JAX's own service for all.
+    """
     _last_word.acquire()
     told = f"{' '.join(what.split())}: see what it says, then start all of them again with --resume"
     # In one piece: JAX's threads may speak at the same moment.
     os.write(sys.stderr.fileno(), f"jaxgan: error: {told}\n".encode())
+    time.sleep(after)
     os._exit(LOST)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gan.small_runs import SYSTEMS, TINY_SHAPE, bits, changed, random_dataset
+from gan.small_runs import TINY_SHAPE, bits, changed, random_dataset
 from jax.sharding import AxisType, Mesh
 
 from jaxgan.config import Config
@@ -77,7 +77,7 @@ def collectives(config: Config, count: int) -> dict[str, int]:
 def main() -> None:
     """Prints what the tests look at."""
     found: dict[str, Any] = {"devices": jax.device_count(), "presets": {}}
-    for name in SYSTEMS:
+    for name in PRESETS:
         preset = PRESETS[name]
         one = train(narrow(preset), 1)
         assert all(np.isfinite(leaf).all() for leaf in one.values())
@@ -91,6 +91,7 @@ def main() -> None:
         "penalty": changed(
             modern, {"objective.name": "wasserstein", "objective.gradient_penalty": 2.0, "latent.shared": True}
         ),
+        "best": narrow(PRESETS["best"]),
         "halves": changed(vanilla, {"objective.updates": "halves", "batch_size": 32}),
     }
     found["accumulated"] = {

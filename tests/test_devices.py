@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan.small_runs import SYSTEMS, TINY_SHAPE, changed, differing, random_dataset, tiny
+from gan.small_runs import TINY_SHAPE, changed, differing, random_dataset, tiny
 from running import QUICKLY, complaint, find, make_once, prepare_small_data, run
 
 from jaxgan import devices
@@ -19,6 +19,7 @@ from jaxgan.gan.batches import Batch
 from jaxgan.gan.program import train_steps
 from jaxgan.gan.state import init_state
 from jaxgan.gan.updates import generator_update
+from jaxgan.presets import PRESETS
 
 HALVES = {"objective.name": "non_saturating", "objective.updates": "halves", "objective.r1": 0.0, "objective.r2": 0.0}
 
@@ -31,7 +32,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return make_once(tmp_path_factory, "devices", lambda _: find(program, **QUICKLY, **wide))
 
 
-@pytest.mark.parametrize("preset", SYSTEMS)
+@pytest.mark.parametrize("preset", PRESETS)
 def test_any_number_of_devices_computes_what_one_does(found: dict[str, Any], preset: str) -> None:
     assert found["devices"] == 8
     assert found["presets"][preset].keys() == {"2", "4", "8"}

@@ -27,6 +27,7 @@ from running import (
     wait_until,
 )
 
+from jaxgan import hosts
 from jaxgan.config import InputError
 from jaxgan.data.dataset import load_dataset
 from jaxgan.gan.program import train_steps
@@ -99,6 +100,37 @@ def test_a_job_that_loses_a_process_ends_and_goes_on_elsewhere_to_the_result_of_
         assert f"resuming at step {end - 8}" in text
         assert f"device    {shown}, jax" in text
     agrees_with_one_device(run_dir, 24)
+    # Again two processes, fed from the host, until one of them is asked to stop.
+    again = ("--run-dir", run_dir, "--resume", "--num-steps", "100000", "--data.resident", "host")
+    first, second = (start(again, port, 2, i) for i in (0, 1))
+    try:
+        wait_until((run_dir / "checkpoints" / "40").exists, first, second, seconds=180)
+        second.send_signal(signal.SIGTERM)
+        texts = [process.communicate(timeout=60)[0] for process in (first, second)]
+    finally:
+        for process in (first, second):
+            process.kill()
+    assert [first.returncode, second.returncode] == [128 + signal.SIGTERM] * 2
+    assert "resuming at step 24" in texts[0]
+    assert "stopped by SIGTERM; resume with:" in texts[0]
+    assert [line for line in texts[1].splitlines() if not line.startswith("[Gloo]")] == []
+    rows = (run_dir / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(rows[-1])["step"] == max(checkpoint_steps(run_dir))
+
+
+def test_a_job_that_diverges_ends_with_exit_3_and_one_line_of_the_first_process(tmp_path: Path) -> None:
+    data, run_dir, port = prepare_small_data(tmp_path / "data"), tmp_path / "run", free_port()
+    fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", run_dir)
+    wild = ("--objective.name", "wasserstein", "--disc.optimizer.learning-rate", "1e8", "--every.checkpoint", "1")
+    job = [start(("vanilla", *SMALL, *fixed, *wild), port, 2, i) for i in (0, 1)]
+    said = [errors_of(process) for process in job]
+    assert [process.returncode for process in job] == [3, 3]
+    assert len(said[0]) == 1
+    told = r"jaxgan: training diverged: .* at step (\d+); the last good checkpoint is that of step (\d+)"
+    found = re.fullmatch(told, said[0][0])
+    assert found, said
+    assert int(found[2]) == int(found[1]) - 1
+    assert said[1] == []
 
 
 def test_a_job_that_open_mpi_started_scores_as_one_process_does_and_ends_at_once_where_a_process_is_lost(
@@ -160,6 +192,34 @@ def test_processes_that_count_differently_all_end_with_one_line(tmp_path: Path) 
     for process in job:
         assert errors_of(process) == [line]
         assert process.returncode == 2
+
+
+def test_processes_of_a_cluster_that_do_not_come_are_given_up_after_the_time_to_start(tmp_path: Path) -> None:
+    line = ("vanilla", "--run-dir", tmp_path / "run", "--start-timeout", "2")
+    ids = [free_port() % 2**12 for _ in range(2)]
+    # The first of two, and the second of two others.
+    job = [start_by_open_mpi(line, job_id, 2, i) for i, job_id in enumerate(ids)]
+    for process in job:
+        (said,) = errors_of(process)
+        assert said.startswith("jaxgan: error: the processes of this job cannot start together: after 2 s")
+        assert process.returncode == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_first_process_tells_the_others_which_one_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, float]] = []
+    monkeypatch.setattr(hosts, "lose", lambda what, after=0.0: told.append((what, after)))
+    pairs = {i: socket.socketpair() for i in (1, 2)}
+    # Of the first process, which hears that the second other one has ended.
+    monkeypatch.setattr(hosts, "_links", {i: mine for i, (mine, _) in pairs.items()})
+    pairs[2][1].close()
+    hosts._watch(2, pairs[2][0])
+    # Of the other one, which has a link to the first only.
+    monkeypatch.setattr(hosts, "_links", {0: pairs[1][1]})
+    hosts._watch(0, pairs[1][1])
+    assert told == [("process 2 of this job is lost", hosts.TELLING_SECONDS), ("process 2 of this job is lost", 0.0)]
+    for link in (pairs[1][0], pairs[1][1], pairs[2][0]):
+        link.close()
 
 
 def test_distributed_without_a_cluster_is_refused(tmp_path: Path) -> None:

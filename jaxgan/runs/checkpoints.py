@@ -174,9 +174,9 @@ def _storage_errors(run: Path) -> Iterator[None]:
 
 
 def checkpoint_steps(run: Path) -> list[int]:
-    """The steps of a run that have a checkpoint, oldest first."""
-    with Checkpoints(run) as checkpoints:
-        return checkpoints.steps()
+    """The steps of a run that have a checkpoint, oldest first; no other process of a job is waited for."""
+    folder = run / CHECKPOINTS
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal()) if folder.is_dir() else []
 
 
 def fresh_state(record: RunRecord) -> TrainState:

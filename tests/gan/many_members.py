@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import jax
-from small_runs import SYSTEMS, TINY_SHAPE, changed, differing, random_dataset
+from small_runs import TINY_SHAPE, changed, differing, random_dataset
 
 from jaxgan.config import Config
 from jaxgan.devices import member_mesh
@@ -86,4 +86,4 @@ def compare(preset: str, dataset: Dataset) -> dict[str, Any]:
 
 if __name__ == "__main__":
     few = few_images()
-    print(json.dumps({preset: compare(preset, few) for preset in SYSTEMS}))
+    print(json.dumps({preset: compare(preset, few) for preset in PRESETS}))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from many_members import MESH, STEPS, alone, few_images, place, small, unlike
 from running import find, make_once
-from small_runs import SYSTEMS, TINY_SHAPE, bits, changed, differing, tiny
+from small_runs import TINY_SHAPE, bits, changed, differing, tiny
 
 from jaxgan.config import InputError
 from jaxgan.gan import population as populations
@@ -49,7 +49,7 @@ def optimised(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 # A member is a run.
 
 
-@pytest.mark.parametrize("preset", SYSTEMS)
+@pytest.mark.parametrize("preset", PRESETS)
 def test_members_that_run_one_after_the_other_have_the_bits_of_their_single_runs(
     preset: str, optimised: dict[str, Any]
 ) -> None:
@@ -57,7 +57,7 @@ def test_members_that_run_one_after_the_other_have_the_bits_of_their_single_runs
     assert optimised[preset] == {"step": STEPS, "devices": 2, "running": running, "differing": []}
 
 
-@pytest.mark.parametrize("preset", SYSTEMS)
+@pytest.mark.parametrize("preset", PRESETS)
 def test_members_that_run_all_at_once_are_their_single_runs_to_rounding(preset: str, few: Dataset) -> None:
     members = unlike(small(preset))
     together, rows = train_population(members[0], MESH, place(members), few, STEPS, batched=True)
