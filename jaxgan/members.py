@@ -17,7 +17,10 @@ MOST_MEMBERS = 10_000
 
 # Fields that do not change what a member learns, or that would leave scores without a common measure.
 _OF_ALL = ("data.name", "data.data_dir", "data.manual_dir", "data.holdout", "eval_every")
-_OF_TRAIN = {"keep_best": "--keep K exports the best members"}
+_OF_TRAIN = {
+    "keep_best": "--keep K exports the best members",
+    "data.resident": "a sweep keeps its images on the devices",
+}
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,11 @@ def all_members(preset: Config, grid: Grid, seeds: int | None, samples: int | No
         for drawn in draws:
             config = with_values(preset, shared | drawn)
             found += [config] if seeds is None else [replace(config, seed=first_seed + i) for i in range(seeds)]
+    if (different := len(set(found))) < len(found):
+        raise InputError(
+            f"--samples {samples} draws the same numbers more than once, and so {different} different members of "
+            f"{len(found)}: take fewer, or wider ranges"
+        )
     return found
 
 
@@ -163,8 +171,9 @@ def cut_into_waves(groups: Sequence[Sequence[int]], fitting: Callable[[int], int
     waves = []
     for group in groups:
         number = -(-len(group) // max(1, fitting(group[0])))
-        size = -(-len(group) // number)
-        waves += [list(group[i : i + size]) for i in range(0, len(group), size)]
+        size, larger = divmod(len(group), number)
+        rest = iter(group)
+        waves += [list(itertools.islice(rest, size + (i < larger))) for i in range(number)]
     return waves
 
 
@@ -206,15 +215,15 @@ def _read_range(given: str, words: Sequence[str], *, whole: bool) -> Range:
     if colon and scale != "log":
         raise InputError(f"{given} {words[0]}: a range is LOW..HIGH or LOW..HIGH:log")
     try:
-        numbers = [int(end) if whole else float(end) for end in (low, high)]
-    except ValueError as error:
+        numbers = [float(int(end) if whole else end) for end in (low, high)]
+    except (ValueError, OverflowError) as error:
         kind = "whole numbers" if whole else "numbers"
         raise InputError(f"{given} {words[0]}: a range is LOW..HIGH or LOW..HIGH:log, of two {kind}") from error
     if not all(map(math.isfinite, numbers)) or numbers[0] >= numbers[1]:
         raise InputError(f"{given} {words[0]}: the first number of a range must be less than the second")
     if scale and numbers[0] <= 0:
         raise InputError(f"{given} {words[0]}: a logarithmic range begins above 0")
-    return Range(float(numbers[0]), float(numbers[1]), bool(scale), whole)
+    return Range(numbers[0], numbers[1], bool(scale), whole)
 
 
 def _check_fields(grid: Grid) -> None:
@@ -222,7 +231,7 @@ def _check_fields(grid: Grid) -> None:
         if name in _OF_ALL or name.startswith("every."):
             raise InputError(f"{flag(name)} is the same for all members of a sweep: give one value")
     for name, instead in _OF_TRAIN.items():
-        if name in {*grid.fixed, *grid.values}:
+        if name in {*grid.fixed, *grid.values, *grid.ranges}:
             raise InputError(f"{flag(name)} belongs to train; {instead}")
 
 

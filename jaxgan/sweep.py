@@ -127,16 +127,16 @@ def _waves(
 
 def _resume(preset: str | None, wanted: Arguments, grid: members.Grid) -> int:
     from jaxgan.data.dataset import fingerprint
-    from jaxgan.devices import use_cores
+    from jaxgan.devices import member_mesh, use_cores
     from jaxgan.runs import directory, sweeps
 
     run = wanted.run_dir or directory.latest_directory(RUNS / f"{preset or DEFAULT_PRESET}-sweep")
     record = sweeps.read_sweep(run)
     if preset not in (None, record.preset):
         raise InputError(f"{run} is a sweep of the preset {record.preset}, not of {preset}")
-    largest = max(map(len, record.waves))
-    if wanted.wave is not None and wanted.wave < largest:
-        raise InputError(f"--wave {wanted.wave} comes too late: {run} has waves of {largest} members")
+    smaller = wanted.wave is not None and wanted.wave < max(map(len, record.waves))
+    if smaller and sweeps.has_begun(run, record):
+        raise InputError(f"--wave {wanted.wave} comes too late: waves of {run} have been trained")
     folders = {name: grid.fixed[name] for name in ("data.data_dir", "data.manual_dir") if name in grid.fixed}
     grid = replace(grid, fixed={name: value for name, value in grid.fixed.items() if name not in folders})
     num_steps = _wanted_steps(run, record, wanted, grid)
@@ -148,7 +148,10 @@ def _resume(preset: str | None, wanted: Arguments, grid: members.Grid) -> int:
         if fingerprint(record.members[0].data) != record.dataset.fingerprint:
             name = record.dataset.name
             raise InputError(f"the data set {name} has changed since {run} began: its fingerprint differs")
-        if folders:
+        if smaller:
+            mesh = member_mesh(len(record.members))
+            record = replace(record, waves=_waves(record.members, record.dataset, mesh, wanted.wave))
+        if folders or smaller:
             sweeps.write_sweep(run, record)
         if num_steps is not None:
             record = sweeps.lengthen(run, record, num_steps)

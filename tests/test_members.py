@@ -86,7 +86,7 @@ def test_members_of_one_structure_and_length_are_one_group_and_groups_are_cut_ev
         assert len({(members[i].structure, members[i].num_steps) for i in group}) == 1
     assert sorted(map(len, groups)) == [2, 2, 4, 4]
     waves = cut_into_waves([list(range(7)), [7, 8]], lambda member: 3 if member < 7 else 100)
-    assert waves == [[0, 1, 2], [3, 4, 5], [6], [7, 8]]
+    assert waves == [[0, 1, 2], [3, 4], [5, 6], [7, 8]]
     assert cut_into_waves([[0, 1]], lambda _: 0) == [[0], [1]]
 
 
@@ -126,6 +126,9 @@ def test_members_of_one_structure_and_length_are_one_group_and_groups_are_cut_ev
         ("--every.log 1 2", None, None, "--every.log is the same for all members"),
         ("--data.name mnist digits", None, None, "--data.name is the same for all members"),
         ("--keep-best", 2, None, "--keep-best belongs to train"),
+        ("--data.resident host", 2, None, "--data.resident belongs to train; a sweep keeps its images on the devices"),
+        ("--batch-size 8..9", None, 6, "draws the same numbers more than once, and so 2 different members of 6"),
+        (f"--num-steps 1..{'9' * 400}", None, 2, "of two whole numbers"),
         ("--num-steps 1 2 3 --decay-steps 1..9000", 2000, 5, "30,000 members; at most 10,000"),
     ],
 )

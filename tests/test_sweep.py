@@ -183,7 +183,8 @@ def test_a_sweep_that_is_killed_stopped_and_lengthened_ends_with_the_bits_of_one
     swept: Swept, tmp_path: Path
 ) -> None:
     path = tmp_path / "sweep"
-    process = begin(swept.data, path, "--num-steps", "30", *SWEEP)
+    # Its end is none of the steps at which members are scored on their way.
+    process = begin(swept.data, path, "--num-steps", "25", *SWEEP)
     wait_until((path / "waves" / "0" / "checkpoints" / "20").exists, process, seconds=120)
     process.kill()
     assert process.wait() == -signal.SIGKILL
@@ -274,7 +275,7 @@ def test_other_members_than_those_of_the_stored_sweep_are_refused_on_resume_and_
         sweep.main([*resumed, "--data.name", "mnist", *SWEEP[:-6]])
     with pytest.raises(InputError, match="--eval-every cannot change: --resume takes --num-steps and data folders"):
         sweep.main([*resumed, "--eval-every", "20"])
-    with pytest.raises(InputError, match=r"--wave 1 comes too late: .* has waves of 2 members"):
+    with pytest.raises(InputError, match=r"--wave 1 comes too late: waves of .* have been trained"):
         sweep.main([*resumed, "--wave", "1"])
 
 
@@ -292,6 +293,36 @@ def test_a_sweep_whose_data_were_moved_goes_on_where_they_are(
     assert sweep.main(["--run-dir", str(path), "--resume", "--data.data-dir", str(swept.data)]) == 0
     assert f"extend    python -m jaxgan.sweep --run-dir '{path}' --resume --num-steps M" in capsys.readouterr().out
     assert read_sweep(path) == record
+
+
+def test_a_sweep_that_did_not_fit_is_begun_in_smaller_waves(
+    swept: Swept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = read_sweep(swept.path)
+    assert max(map(len, record.waves)) == 2
+    write_sweep(tmp_path, record)
+    begun: list[SweepRecord] = []
+    monkeypatch.setattr(sweep, "_sweep", lambda record, *_: begun.append(record) or 0)
+    assert sweep.main(["--run-dir", str(tmp_path), "--resume", "--wave", "1"]) == 0
+    assert begun == [read_sweep(tmp_path)]
+    assert begun[0].waves == tuple((i,) for wave in record.waves for i in wave)
+    assert begun[0].members == record.members
+
+
+def test_a_sweep_of_which_all_members_diverge_ends_with_exit_3_and_all_its_files(
+    swept: Swept, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["--gen.widths", "16", "--disc.widths", "16", "--batch-size", "8", "--every.grid", "2", "--num-steps", "20"]
+    data = ["--data.name", "digits", "--data.data-dir", str(swept.data), "--data.holdout", "100"]
+    path = tmp_path / "sweep"
+    wild = ["--seeds", "2", "--disc.optimizer.learning-rate", "1e30", "--run-dir", str(path)]
+    assert sweep.main(["vanilla", *small, *data, *wild]) == 3
+    assert capsys.readouterr().err.endswith("jaxgan: training diverged: all 2 members did\n")
+    assert [(row["diverged"], row["collapsed"]) for row in results(path)] == [(True, None)] * 2
+    assert not (path / "members").exists()
+    for name in ("scores.png", "samples.png"):
+        with Image.open(path / name) as picture:
+            assert picture.width > 10
 
 
 def test_a_sweep_over_lengths_cannot_be_lengthened(tmp_path: Path) -> None:

@@ -32,8 +32,9 @@ class MemberTable(Terminal):
 
     def start_wave(self, members: Sequence[int], title: str, config: Config) -> None:
         """Shows the members of a wave."""
-        self._members, self._title, self._config, self._step = members, title, config, 0
+        # Cells first: the table may be drawn at any moment.
         self._cells |= {member: {} for member in members if member not in self._cells}
+        self._members, self._title, self._config, self._step = members, title, config, 0
         self.say(f"{title}: {len(members)} members, {config.num_steps:,} steps")
         if self._console.is_terminal and self._live is None:
             self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2, transient=True)
@@ -72,6 +73,11 @@ class MemberTable(Terminal):
         if printed and self._live is None:
             self.say(f"step {step:>9,}  {_summary(metrics, running)}  {rate:,.0f} member-steps/s")
 
+    def recall(self, frechet: Mapping[int, float]) -> None:
+        """Takes up distances of members from before an interruption, by which one of them is the best so far."""
+        self._cells |= {member: {} for member in frechet if member not in self._cells}
+        self._frechet |= frechet
+
     def scored(self, member: int, scores: Mapping[str, float]) -> None:
         """Shows the scores of a member."""
         self._frechet[member] = scores["frechet"]
@@ -81,10 +87,11 @@ class MemberTable(Terminal):
 
     def warn(self, line: str) -> None:
         """Prints a line to standard error, above the table where there is one."""
-        if self._live is None:
-            super().warn(line)
-        else:
-            self._live.console.print(f"jaxgan: warning: {line}")
+        if self._live is not None:
+            self._live.stop()
+        super().warn(line)
+        if self._live is not None:
+            self._live.start()
 
     def stop(self) -> None:
         """Takes the table away."""
@@ -98,15 +105,16 @@ class MemberTable(Terminal):
             table.add_column(name, justify="right")
         best = min(self._frechet, key=self._frechet.__getitem__, default=None)
         room = max(3, self._console.height - _OTHER_LINES)
-        for member in self._rows()[:room]:
+        rows = self._rows()
+        for member in rows[:room]:
             config, cells = self._record.members[member], self._cells[member]
             values = [show_value(value) for value in field_values(config, self._fields).values()]
             score = f"{self._frechet[member]:.2f}" if member in self._frechet else ""
             shown = [cells.get(label, "") for _, label in _SHOWN]
             mark = " best" if member == best else ""
             table.add_row(f"{member}{mark}", str(config.seed), *values, *shown, score)
-        if len(self._members) > room:
-            table.caption = f"and {len(self._rows()) - room} more"
+        if len(rows) > room:
+            table.caption = f"and {len(rows) - room} more"
         return table
 
     def _rows(self) -> list[int]:

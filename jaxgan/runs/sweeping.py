@@ -100,8 +100,21 @@ class Wave:
         self._population = place_population(pad_population(population, self._mesh.size), self._mesh)
         for path in self._files:
             path.parent.mkdir(exist_ok=True)
-            rows = [row for row in read_row_file(path) if row["step"] <= self.step]
+            rows = [row for row in read_row_file(path) if row["step"] <= self.step and self._belongs(row)]
             write_atomically(path, "".join(map(encode_row, rows)).encode())
+
+    def _belongs(self, row: Mapping[str, float]) -> bool:
+        """Whether a run of this length has such a row; a shorter one had scores of its end."""
+        return (
+            FRECHET not in row
+            or row["step"] == self.config.num_steps
+            or is_due(int(row["step"]), self.config.eval_every)
+        )
+
+    def last_distances(self) -> dict[int, float]:
+        """The newest Fréchet distance in the metrics of each member that has one."""
+        rows = {member: read_row_file(path) for member, path in zip(self.members, self._files, strict=True)}
+        return {member: row[FRECHET] for member in rows for row in rows[member] if FRECHET in row}
 
     def train(self, dataset: Dataset, num_steps: int) -> Metrics:
         """Makes steps, and journals the rows that are due."""
@@ -173,7 +186,9 @@ def run_sweep(
     Returns:
         The signal that stopped the sweep early, else None.
     """
-    done = {row["member"] for row in read_results(run)}
+    results = read_results(run)
+    done = {row["member"] for row in results}
+    table.recall({row["member"]: row["frechet"] for row in results if row.get("frechet") is not None})
     placed = place_dataset(dataset, mesh)
     with Interruption().listen() as interruption, table:
         for number, members in enumerate(record.waves):
@@ -194,6 +209,7 @@ def _train_wave(wave: Wave, dataset: Dataset, interruption: Interruption, table:
     wave.folder.mkdir(parents=True, exist_ok=True)
     with Checkpoints(wave.folder, keep=KEPT) as checkpoints:
         wave.begin(checkpoints, table.warn)
+        table.recall(wave.last_distances())
         _evaluate_if_due(wave, interruption, table, score)  # An interruption may have left it out.
         while wave.step < config.num_steps and interruption.signal is None:
             stop = _next_stop(config, wave.step)

@@ -100,6 +100,14 @@ def lengthen(run: Path, record: SweepRecord, num_steps: int) -> SweepRecord:
     return longer
 
 
+def has_begun(run: Path, record: SweepRecord) -> bool:
+    """Whether there is anything of a sweep's waves that another cut into waves would lose."""
+    from jaxgan.runs.checkpoints import checkpoint_steps  # With JAX and Orbax, which nothing else here needs.
+
+    folders = (wave_folder(run, wave) for wave in range(len(record.waves)))
+    return bool(read_results(run)) or any(map(checkpoint_steps, folders))
+
+
 def metrics_file(run: Path, member: int) -> Path:
     """The rows of metrics of a member."""
     return run / "metrics" / f"{member}.jsonl"

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import functools
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gan.small_runs import TINY_SHAPE, changed, random_dataset, tiny
+from rich.console import Console
 
 from jaxgan.config import Config
 from jaxgan.devices import host_store, member_mesh
 from jaxgan.gan.state import TrainState
 from jaxgan.members import swept_fields
+from jaxgan.runs import terminal
 from jaxgan.runs.directory import FORMAT, DatasetRecord
 from jaxgan.runs.journal import read_row_file
 from jaxgan.runs.member_table import MemberTable
@@ -22,14 +26,18 @@ def score(config: Config, state: TrainState) -> dict[str, float]:
     return {"frechet": float(config.seed), "recall/3": 0.5, "classes/kl": 0.0}
 
 
+def record_of(count: int) -> SweepRecord:
+    """A sweep of so many tiny members that differ in their seeds, 1 and so on, in one wave."""
+    config = tiny(num_steps=4, every__log=1, every__print=2, every__grid=1, objective__name="minimax", latent__size=4)
+    members = tuple(changed(config, {"seed": 1 + i}) for i in range(count))
+    data = DatasetRecord("digits", "", TINY_SHAPE, 64)
+    return SweepRecord(FORMAT, "vanilla", swept_fields(members), members, (tuple(range(count)),), data, {})
+
+
 def test_members_that_do_not_share_devices_evenly_are_shown_and_written_down_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = tiny(num_steps=4, every__log=1, every__print=2, every__grid=1, objective__name="minimax", latent__size=4)
-    members = tuple(changed(config, {"seed": seed}) for seed in (1, 2, 3))
-    data = DatasetRecord("digits", "", TINY_SHAPE, 64)
-    record = SweepRecord(FORMAT, "vanilla", swept_fields(members), members, ((0, 1, 2),), data, {})
-    mesh = member_mesh(3)
+    record, mesh = record_of(3), member_mesh(3)
     assert mesh.size == 2
     table = MemberTable(record)
     assert run_sweep(record, random_dataset(64, TINY_SHAPE), tmp_path, mesh, host_store(), table, score) is None
@@ -41,3 +49,51 @@ def test_members_that_do_not_share_devices_evenly_are_shown_and_written_down_alo
     last = np.array(losses)[:, -1]
     shown = f"3 members  D loss {last.mean():.3f} ({last.min():.3f} to {last.max():.3f})"
     assert shown in capsys.readouterr().out
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What a terminal of 12 lines gets."""
+    written = io.StringIO()
+    console = functools.partial(Console, file=written, force_terminal=True, width=100, height=12, color_system=None)
+    monkeypatch.setattr(terminal, "Console", console)
+    return written
+
+
+def rows_of(screen: io.StringIO) -> list[list[str]]:
+    """The cells of the last table on a screen, row by row, and its caption."""
+    last = screen.getvalue().rpartition("wave 1")[2]
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in last.splitlines() if "│" in line]
+    return [*rows, *([line.strip()] for line in last.splitlines() if "more" in line)]
+
+
+def test_the_live_table_shows_losses_scores_and_divergence_with_the_best_member_first(screen: io.StringIO) -> None:
+    record = record_of(8)
+    table = MemberTable(record)
+    table.recall({6: 2.0})  # Scored before an interruption.
+    table.start_wave(tuple(range(8)), "wave 1 of 1", record.members[0])
+    losses = np.arange(8.0, dtype=np.float32)[:, None]
+    running = np.array([True] * 7 + [False])
+    table.advance_wave(2, 50.0, {"loss/disc": losses, "loss/gen": losses + 1}, running, np.array([2] * 7 + [1]))
+    table.scored(1, {"frechet": 30.0, "recall/3": 0.5})
+    table.stop()
+    rows = rows_of(screen)
+    assert "step 2/4, 50 member-steps/s" in screen.getvalue()
+    # Five rows have room.
+    assert rows[0] == ["6 best", "7", "6.000", "7.000", "", "2.00"]
+    assert rows[1:3] == [["0", "1", "0.000", "1.000", "", ""], ["1", "2", "1.000", "2.000", "", "30.00"]]
+    assert len(rows) == 6
+    assert rows[-1] == ["and 3 more"]
+
+
+def test_a_warning_goes_to_standard_error_and_the_table_comes_back(
+    screen: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = record_of(2)
+    table = MemberTable(record)
+    with table:
+        table.start_wave((0, 1), "wave 1 of 1", record.members[0])
+        table.warn("a checkpoint is damaged")
+        table.scored(1, {"frechet": 3.0, "recall/3": 0.5})
+    assert capsys.readouterr().err == "jaxgan: warning: a checkpoint is damaged\n"
+    assert rows_of(screen)[0] == ["1 best", "2", "", "", "", "3.00"]
