@@ -38,7 +38,7 @@ FAILED = 1
 
 @dataclass(frozen=True)
 class Data:
-    """Where the images come from; presets keep their own order and held-out images."""
+    """Where the images come from, less 5,000 held-out ones; presets keep their own order."""
 
     name: Literal["auto", "mnist", "fashion_mnist", "kmnist", "digits"] = "auto"
     """Data set; auto is mnist where it can be had, else the embedded digits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,7 +11,8 @@ from typing import Any
 
 from experiments.benchmark import machine
 from experiments.benchmark.settings import Settings
-from jaxgan.config import InputError
+from jaxgan.config import InputError, leaves
+from jaxgan.presets import PRESETS
 
 FORMAT = 1
 FOLDER = Path(__file__).parent / "results"
@@ -33,9 +35,32 @@ def add(folder: Path, facts: Mapping[str, Any], sections: Mapping[str, Any]) -> 
 
 
 def section(command: str, settings: Settings, facts: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """A section: what was found, and by which command, settings, versions and thread settings."""
+    """A section: what was found, and by which command, settings, versions, thread settings and presets."""
     ran = {name: facts[name] for name in ("python", "versions", "thread_variables")}
-    return {"command": command, "settings": asdict(settings), **ran, "found": dict(found)}
+    presets = {system: preset_digest(system) for system in systems_of(found)}
+    return {"command": command, "settings": asdict(settings), **ran, "presets": presets, "found": dict(found)}
+
+
+def systems_of(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """The presets that a question was answered for; those of sizes and starts are `vanilla` alone."""
+    return tuple(found.get("systems", (found.get("system", "vanilla"),)))
+
+
+def preset_digest(system: str) -> str:
+    """Stands for what a preset trains: a figure of another one is no figure of today's."""
+    passing = ("seed", "keep", "eval_every", "latent.scale")  # What training does not depend on.
+    trained = [
+        (name, value)
+        for name, value in leaves(PRESETS[system])
+        if name not in passing and not name.startswith(("data.", "every."))
+    ]
+    return hashlib.sha256(repr(trained).encode()).hexdigest()[:8]
+
+
+def outdated(section: Mapping[str, Any]) -> list[str]:
+    """The presets of a section that have changed since it was measured, or of which it says nothing."""
+    known = section.get("presets", {})
+    return [system for system in systems_of(section["found"]) if known.get(system) != preset_digest(system)]
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def summary_lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         yield from _rates(found["sections"]["steps"]["found"])
         yield ""
+        yield from _changed(found["sections"]["steps"])
 
 
 def machine_lines(name: str, found: Mapping[str, Any]) -> Iterator[str]:
@@ -58,11 +59,17 @@ def machine_lines(name: str, found: Mapping[str, Any]) -> Iterator[str]:
         if key in sections:
             section = sections[key]
             versions = ", ".join(f"{k} {v}" for k, v in section["versions"].items())
-            yield from ("", f"### {TITLES[key]}", "", *make(section["found"]), "")
+            yield from ("", f"### {TITLES[key]}", "", *make(section["found"]), "", *_changed(section))
             yield f"`{section['command']}`; Python {section['python']}, {versions}."
     if "limit" in sections:
         yield from ("", f"![roofline](results/{name}.png)")
     yield ""
+
+
+def _changed(section: Mapping[str, Any]) -> Iterator[str]:
+    for system in results.outdated(section):
+        yield f"`{system}` is another preset now than when this was measured."
+        yield ""
 
 
 def _machine(facts: Mapping[str, Any]) -> str:

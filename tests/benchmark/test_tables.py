@@ -10,7 +10,8 @@ from made_up import FACTS, found
 from experiments.benchmark import machine, results, tables
 from experiments.benchmark.peers import PEERS
 from experiments.benchmark.settings import Settings
-from jaxgan.config import InputError
+from jaxgan.config import InputError, with_values
+from jaxgan.presets import PRESETS
 
 
 def sections(**others: Any) -> dict[str, Any]:
@@ -56,6 +57,23 @@ def test_memory_that_is_not_known_is_not_told_as_a_figure() -> None:
     rows = [{**row, "memory": 0} for row in growth["rows"]]
     assert list(tables.growth_table({**growth, "rows": rows}))[2].endswith("|  |")
     assert next(iter(tables.whole_table({**whole, "peak_memory": 0}))).endswith("peak memory not known on this system.")
+
+
+def test_figures_of_a_preset_that_has_changed_since_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = sections()["steps"]
+    said = "`vanilla` is another preset now than when this was measured."
+    file = {"machine": FACTS, "sections": {"steps": steps}}
+    assert results.outdated(steps) == []
+    assert said not in [*tables.machine_lines("here", file), *tables.summary_lines(file)]
+    # How often samples are drawn makes no difference, how wide D is does.
+    vanilla = PRESETS["vanilla"]
+    monkeypatch.setitem(PRESETS, "vanilla", with_values(vanilla, {"every.sample": 7, "seed": 3}))
+    assert results.outdated(steps) == []
+    monkeypatch.setitem(PRESETS, "vanilla", with_values(vanilla, {"disc.widths": (64,)}))
+    assert results.outdated(steps) == ["vanilla"]
+    assert said in list(tables.machine_lines("here", file))
+    assert said in list(tables.summary_lines(file))
+    assert results.outdated({"found": steps["found"]}) == ["vanilla"]
 
 
 def test_a_file_is_written_section_by_section_and_read_back(tmp_path: Path) -> None:
