@@ -74,6 +74,7 @@ def main(arguments: Sequence[str]) -> int:
         num=wanted.num,
         draws=wanted.draws or (1 if wanted.every_checkpoint else 3),
         latent_scale=config.latent.scale,
+        seed=wanted.seed,
     )
     references = yardsticks.reference_rows(
         yardstick, protocol, record.config.data, seed=wanted.seed, with_two_sample=wanted.two_sample
@@ -164,7 +165,7 @@ def score_generator(
         fake_logits = discriminate(config, state, scale(images))
         n = min(len(real_logits), len(fake_logits))  # A relativistic D judges pairs.
         judged = judgement(config, real_logits=real_logits[:n], fake_logits=fake_logits[:n])
-        scores = yardsticks.image_scores(yardstick, images)
+        scores = yardsticks.image_scores(yardstick, images, yardstick.learnt)
         if wanted.two_sample:
             scores |= yardsticks.two_sample(yardstick, images, i)
         found.append(scores | {name: float(value) for name, value in judged.items()})

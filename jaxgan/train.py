@@ -273,7 +273,7 @@ def _train(record: RunRecord, state: TrainState, arrays: Arrays, run: Path, term
     from jaxgan.runs.training import Diverged, run_training
     from jaxgan.yardsticks import validation_scorer
 
-    evaluate = validation_scorer(record.config) if record.config.eval_every and hosts.is_first() else None
+    scorer = validation_scorer(record.config) if record.config.eval_every and hosts.is_first() else None
     mesh = data_mesh()
     state = replicate(mesh, state)
     train = _trainer(record, state, arrays, mesh)
@@ -281,7 +281,7 @@ def _train(record: RunRecord, state: TrainState, arrays: Arrays, run: Path, term
     for line in _introduction(record, state, run):
         terminal.say(line)
     try:
-        stopped_by = run_training(record.config, state, train, run, terminal, evaluate)
+        stopped_by = run_training(record.config, state, train, run, terminal, scorer)
         whole = stopped_by is None and hosts.is_first()
         written = summarise(run, record.config, record.dataset.image_shape) if whole else []
     except BrokenPipeError:

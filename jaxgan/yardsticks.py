@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jaxgan.metrics.network import FeatureNetwork
     from jaxgan.metrics.scores import Reference
     from jaxgan.runs.directory import RunRecord
-    from jaxgan.runs.scores import Protocol, Row
+    from jaxgan.runs.scores import Protocol, Row, Scorer
 
 Split = Literal["test", "train", "validation"]
 
@@ -41,6 +41,9 @@ class Yardstick(NamedTuple):
     reference: Reference
     validation: UInt8[Array, "v h w c"]
     training: UInt8[Array, "t h w c"]
+    """Real images to draw reference rows from: neither those that it is scored against nor the validation images."""
+    learnt: UInt8[Array, "l h w c"]
+    """All images that the run was trained on, and may have memorised."""
 
 
 def prepare_yardstick(record: RunRecord, against: Split) -> Yardstick:
@@ -51,6 +54,7 @@ def prepare_yardstick(record: RunRecord, against: Split) -> Yardstick:
     """
     from jaxgan.data.dataset import fingerprint, load_dataset
     from jaxgan.metrics.scores import measure_reference
+    from jaxgan.runs.terminal import Terminal
 
     data = record.config.data
     if fingerprint(data) != record.dataset.fingerprint:
@@ -60,7 +64,9 @@ def prepare_yardstick(record: RunRecord, against: Split) -> Yardstick:
     whole = load_dataset(Config(data=replace(data, holdout=0), batch_size=1), "train").images
     held_out = _held_out(len(whole))
     network = feature_network(data)
-    validation, training = whole[:held_out], whole[held_out:]
+    validation, training, learnt = whole[:held_out], whole[held_out:], whole[data.holdout :]
+    if against == "validation" and data.holdout < held_out:
+        Terminal().warn(f"the run was trained on {held_out - data.holdout:,} of the {held_out:,} validation images")
     if against == "test":
         real = load_dataset(Config(data=data), "test").images
     elif against == "validation":
@@ -69,7 +75,7 @@ def prepare_yardstick(record: RunRecord, against: Split) -> Yardstick:
         taken = min(10_000, len(training) // 2)
         real, training = training[:taken], training[taken:]
     try:
-        return Yardstick(network, measure_reference(network, real), validation, training)
+        return Yardstick(network, measure_reference(network, real), validation, training, learnt)
     except ValueError as error:
         raise InputError(f"the data set {data.name}: {error}") from error
 
@@ -83,11 +89,11 @@ def feature_network(data: DataConfig) -> FeatureNetwork:
     import jax
 
     from jaxgan.data.dataset import STACKED, fingerprint, load_dataset
-    from jaxgan.data.folders import prepared_folder, writable
+    from jaxgan.data.folders import prepared_folder
     from jaxgan.data.progress import progress
     from jaxgan.metrics import network as networks
     from jaxgan.metrics.classifier import training_steps
-    from jaxgan.runs.directory import installed_versions, write_atomically
+    from jaxgan.runs.directory import installed_versions
 
     if data.name == STACKED:
         return feature_network(replace(data, name="mnist"))
@@ -107,13 +113,24 @@ def feature_network(data: DataConfig) -> FeatureNetwork:
     steps = training_steps(len(train.images), networks.EPOCHS)
     with progress(f"training the feature network of {data.name}", steps, every=2000) as advance:
         made = networks.train_network(data.name, name, train, test, installed_versions(), advance)
-    with writable(path.parent):
-        write_atomically(path, networks.encode(made))
+    _keep(path, networks.encode(made))
     return made
 
 
-def validation_scorer(config: Config) -> Callable[[TrainState], dict[str, float]]:
-    """A function from states of a run to their scores against its validation images, always of the same latents."""
+def _keep(path: Path, content: bytes) -> None:
+    """Writes what was measured beside the data; where that cannot be, it is measured again another time."""
+    from jaxgan.runs.directory import write_atomically
+    from jaxgan.runs.terminal import Terminal
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        Terminal().warn(f"{path} cannot be kept for the next time ({error.strerror})")
+
+
+def validation_scorer(config: Config) -> Scorer[Callable[[TrainState], dict[str, float]]]:
+    """What scores states of a run against its validation images, always of the same latents."""
     import jax
     import numpy as np
 
@@ -121,6 +138,7 @@ def validation_scorer(config: Config) -> Callable[[TrainState], dict[str, float]
     from jaxgan.gan.sampling import generate
     from jaxgan.gan.state import EVALUATE
     from jaxgan.metrics.scores import frechet_and_recall, measure_reference, to_levels
+    from jaxgan.runs.scores import Scorer
 
     network = feature_network(config.data)
     reference = measure_reference(network, load_dataset(config, "validation").images)
@@ -130,11 +148,11 @@ def validation_scorer(config: Config) -> Callable[[TrainState], dict[str, float]
         # By way of the host, since images of a state that was read are bound to its device: all would compile anew.
         return frechet_and_recall(network, to_levels(np.asarray(images)), reference)
 
-    return scores
+    return Scorer(network.version, scores)
 
 
-def member_scorer(data: DataConfig) -> Callable[[Config, TrainState], dict[str, float]]:
-    """A function from members of a population to their scores against the validation images of every evaluation.
+def member_scorer(data: DataConfig) -> Scorer[Callable[[Config, TrainState], dict[str, float]]]:
+    """What scores members of a population against the validation images of every evaluation.
 
     Each has latents of its own, those of `train --eval-every`; where the validation images are those that a run held
     out, its scores are the same.
@@ -146,6 +164,7 @@ def member_scorer(data: DataConfig) -> Callable[[Config, TrainState], dict[str, 
     from jaxgan.gan.sampling import generate
     from jaxgan.gan.state import EVALUATE
     from jaxgan.metrics.scores import feature_scores, measure_reference, to_levels
+    from jaxgan.runs.scores import Scorer
 
     network = feature_network(data)
     whole = load_dataset(Config(data=replace(data, holdout=0), batch_size=1), "train").images
@@ -159,15 +178,17 @@ def member_scorer(data: DataConfig) -> Callable[[Config, TrainState], dict[str, 
         # By way of the host, as in `validation_scorer`.
         return feature_scores(network, to_levels(np.asarray(images)), reference)
 
-    return scores
+    return Scorer(network.version, scores)
 
 
-def image_scores(yardstick: Yardstick, images: UInt8[Array, "n h w c"]) -> dict[str, float]:
-    """All scores of a set of images but the two-sample test, which takes longer."""
+def image_scores(
+    yardstick: Yardstick, images: UInt8[Array, "n h w c"], seen: UInt8[Array, "s h w c"]
+) -> dict[str, float]:
+    """All scores of a set of images, made of those `seen`, but the two-sample test, which takes longer."""
     from jaxgan.metrics.scores import feature_scores, pixel_scores
 
-    network, reference, validation, training = yardstick
-    return feature_scores(network, images, reference) | pixel_scores(images, reference, validation, training)
+    scores = feature_scores(yardstick.network, images, yardstick.reference)
+    return scores | pixel_scores(images, yardstick.reference, yardstick.validation, seen)
 
 
 def two_sample(yardstick: Yardstick, images: UInt8[Array, "n h w c"], draw: int) -> dict[str, float]:
@@ -193,7 +214,7 @@ def reference_rows(
         path = prepared_folder(data) / f"{kind}-{of}.json"
         return _kept(path, protocol, lambda: _score_references(yardstick, protocol.num, seed, score), yardstick)
 
-    rows = measure("references", lambda images, _: image_scores(yardstick, images))
+    rows = measure("references", lambda images, _: image_scores(yardstick, images, yardstick.training))
     if with_two_sample:
         told = measure("two-sample", lambda images, draw: two_sample(yardstick, images, draw))
         rows = {name: {**row, **told[name]} for name, row in rows.items()}
@@ -204,8 +225,7 @@ def _kept(
     path: Path, protocol: Protocol, measure: Callable[[], dict[str, Row]], yardstick: Yardstick
 ) -> dict[str, Row]:
     """What an earlier evaluation measured by the same protocol, else what `measure` finds now."""
-    from jaxgan.data.folders import writable
-    from jaxgan.runs.directory import installed_versions, write_atomically
+    from jaxgan.runs.directory import installed_versions
     from jaxgan.runs.scores import Scores, encode_scores, read_scores
 
     try:
@@ -216,9 +236,7 @@ def _kept(
         pass  # There are none yet, or damaged ones.
     rows = measure()
     kept = Scores(protocol, yardstick.network.record.test_accuracy, installed_versions(), rows)
-    with writable(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, encode_scores(kept))
+    _keep(path, encode_scores(kept))
     return rows
 
 

@@ -14,15 +14,20 @@ from PIL import Image
 from running import LIGHTLY, ScoredRun, complaint, run, succeed
 
 import jaxgan
+from jaxgan import yardsticks
 from jaxgan.config import with_values
+from jaxgan.gan.objectives import judgement
+from jaxgan.gan.sampling import discriminate
+from jaxgan.metrics.classifier import scale
 from jaxgan.metrics.scores import feature_scores, measure_reference, to_levels
 from jaxgan.runs.directory import read_record, write_record
 from jaxgan.runs.scores import Row, Scores, read_scores
 from jaxgan.sample import load_state
-from jaxgan.yardsticks import GENERATED, feature_network
+from jaxgan.yardsticks import GENERATED, feature_network, image_scores, prepare_yardstick
 
 # As many images as the test split of the small data has: sets of one size share their programs.
 FEW = ("--num", "64", "--draws", "2")
+NOTHING_HELD_OUT = {"data.holdout": 0, "eval_every": 0, "keep_best": False}
 REFERENCES = ["real", "k-means", "collapsed", "noise"]
 
 
@@ -122,15 +127,45 @@ def test_the_scores_are_those_of_the_library_for_the_images_that_the_seed_draws(
     network = feature_network(record.config.data)
     reference = measure_reference(network, jaxgan.load_dataset(record.config, "test").images)
     key = jax.random.fold_in(jax.random.key(0), GENERATED)
+    real = discriminate(record.config, state, scale(reference.images))
     draws = []
     for i in range(2):
-        images = np.asarray(jaxgan.generate(record.config, state, jax.random.fold_in(key, i), 64))
-        draws.append(feature_scores(network, to_levels(images), reference))
+        images = to_levels(np.asarray(jaxgan.generate(record.config, state, jax.random.fold_in(key, i), 64)))
+        judged = judgement(
+            record.config, real_logits=real, fake_logits=discriminate(record.config, state, scale(images))
+        )
+        draws.append(feature_scores(network, images, reference) | {k: float(value) for k, value in judged.items()})
+    assert draws[0]["prob/real"] != draws[0]["prob/fake"]
     row = read_scores(evaluated.path / "scores.json").checkpoints[300]
-    for name in ("frechet", "classifier_score", "precision/5", "density/3", "share/3"):
+    judged = ("prob/real", "prob/fake", "accuracy/disc")
+    for name in ("frechet", "classifier_score", "precision/5", "density/3", "share/3", *judged):
         values = [draw[name] for draw in draws]
         assert row[name]["mean"] == pytest.approx(np.mean(values), rel=1e-3, abs=0.01), name
         assert row[name]["sd"] == pytest.approx(np.std(values, ddof=1), rel=0.02, abs=0.01), name
+
+
+def test_all_images_of_the_run_may_be_memorised_whatever_it_is_scored_against(
+    scored: ScoredRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = read_record(scored.path)
+    assert record.config.data.holdout == 100
+    whole = jaxgan.load_dataset(with_values(record.config, NOTHING_HELD_OUT), "train").images
+    for against in ("test", "validation", "train"):
+        yardstick = prepare_yardstick(record, against)
+        np.testing.assert_array_equal(yardstick.learnt, whole[100:])
+    assert capsys.readouterr().err == ""
+    # As `deep-batchnorm`, which holds nothing out, and so has seen the 64 validation images.
+    all_of_them = replace(record, config=with_values(record.config, NOTHING_HELD_OUT))
+    yardstick = prepare_yardstick(all_of_them, "validation")
+    assert "jaxgan: warning: the run was trained on 64 of the 64 validation images" in capsys.readouterr().err
+    assert image_scores(yardstick, yardstick.validation, yardstick.learnt)["nearest"] == pytest.approx(0, abs=2e-3)
+
+
+def test_what_cannot_be_kept_for_the_next_time_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    yardsticks._keep(tmp_path / "file" / "references.json", b"{}")
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"jaxgan: warning: .*references\.json cannot be kept for the next time \(.*\)\n", said)
 
 
 def test_every_checkpoint_that_can_be_read_is_scored_by_another_protocol_and_damaged_caches_are_made_again(

@@ -158,7 +158,7 @@ def test_a_job_that_open_mpi_started_scores_as_one_process_does_and_ends_at_once
             process.communicate()
     record = read_record(run_dir)
     state, _ = train_steps(record.config, fresh_state(record), load_dataset(record.config, "train"), 8)
-    expected = validation_scorer(record.config)(state)
+    expected = validation_scorer(record.config).scores(state)
     rows = {row["step"]: row for row in map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())}
     assert {name: rows[8][name] for name in expected} == pytest.approx(expected, rel=1e-3)
 

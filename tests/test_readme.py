@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from running import LIGHTLY, environment, prepare_small_data
 
+from experiments.benchmark import results
+from experiments.benchmark import tables as benchmark
+from experiments.objectives import __main__ as objectives
+from experiments.reproduce import __main__ as reproduce
 from jaxgan import cli, evaluate, members, sample, sweep
 from jaxgan.presets import DESCRIPTIONS, PRESETS
 from jaxgan.train import _parse, split_preset
@@ -84,3 +91,18 @@ def test_every_link_and_picture_is_there_and_small() -> None:
         path = ROOT / target
         assert path.is_file(), target
         assert path.stat().st_size < 300_000, target
+
+
+@pytest.mark.parametrize("tables", [reproduce.tables, objectives.table], ids=["reproduce", "objectives"])
+def test_the_table_of_an_experiment_is_that_of_the_results_beside_it(tables: Callable[[], Iterator[str]]) -> None:
+    page = Path(inspect.getfile(tables)).with_name("README.md")
+    assert "\n".join(tables()) in page.read_text()
+
+
+def test_the_tables_of_the_benchmark_are_those_of_its_results(tmp_path: Path) -> None:
+    shutil.copytree(results.FOLDER, tmp_path / "results")
+    shutil.copy(benchmark.README, tmp_path / "benchmark.md")
+    shutil.copy(benchmark.SUMMARY, tmp_path / "summary.md")
+    benchmark.write(tmp_path / "results", tmp_path / "benchmark.md", tmp_path / "summary.md")
+    assert (tmp_path / "benchmark.md").read_text() == benchmark.README.read_text()
+    assert (tmp_path / "summary.md").read_text() == benchmark.SUMMARY.read_text()

@@ -15,7 +15,9 @@ from jaxgan import cli
 from jaxgan.config import InputError, LatentConfig
 from jaxgan.gan.sampling import WALK_PICTURES, generate, walk_latents
 from jaxgan.presets import PRESETS
+from jaxgan.runs import published
 from jaxgan.runs.directory import read_record
+from jaxgan.runs.published import load_published
 from jaxgan.sample import load_state, main, scaled
 
 
@@ -181,3 +183,28 @@ def test_a_place_that_is_taken_or_no_run_is_refused_in_one_line(
     assert (tmp_path / "full" / "mine.txt").read_text() == "precious"
     assert "holds no run" in complaint(run("sample", tmp_path))
     assert "RUN" in complaint(run("sample")).upper()
+
+
+@pytest.mark.parametrize("name", ["modern", "best"])
+def test_published_generators_are_sampled_right_after_installing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([name, "--num", "5", "--out", "a.npy"]) == 0
+    assert f"of {name} to a.npy" in capsys.readouterr().out
+    drawn = np.load(tmp_path / "a.npy", allow_pickle=False)
+    record, state = load_published(name)
+    np.testing.assert_array_equal(drawn, generate(record.config, state, jax.random.key(0), 5)[..., 0])
+    with pytest.raises(InputError, match=f"--checkpoint 5: the published generator {name} has none to choose from"):
+        main([name, "--out", "b.npy", "--checkpoint", "5"])
+    # A run of that name comes first.
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=f"{name} holds no run"):
+        main([name, "--out", "b.npy"])
+
+
+def test_a_damaged_published_generator_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "modern.npz").write_bytes(b"half")
+    monkeypatch.setattr(published, "_FOLDER", tmp_path)
+    with pytest.raises(InputError, match="the published generator modern is damaged: install jaxgan again"):
+        main(["modern", "--out", str(tmp_path / "a.npy")])

@@ -27,7 +27,7 @@ def measure(work: Work) -> dict[str, Any]:
 
     config = work.config(SYSTEM)
     config = replace(config, data=replace(config.data, holdout=max(config.data.holdout, 5000)))
-    score, dataset = validation_scorer(config), on_device(work)
+    score, dataset = validation_scorer(config).scores, on_device(work)
     state, seconds, curve = init_state(config, jax.random.key(config.seed)), 0.0, []
     piece = min(PIECE, work.settings.quality_steps)
     for step in range(piece, work.settings.quality_steps + 1, piece):

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -204,15 +205,16 @@ def picture_strip(paths: list[Path], target: Path) -> None:
 
 def tables() -> Iterator[str]:
     """The lines of the table."""
+    one, two, three = (partial(_spread, decimals=decimals) for decimals in (1, 2, 3))
     columns = (
-        ("Fréchet", "frechet", 1),
-        ("classifier score", "classifier_score", 2),
-        ("precision", "precision/3", 3),
-        ("recall", "recall/3", 3),
-        ("coverage", "coverage/5", 3),
-        ("classes", "classes/hit", 0),
-        ("Parzen", "parzen", 1),
-        ("two-sample", "two_sample", 3),
+        ("Fréchet", "frechet", one),
+        ("classifier score", "classifier_score", two),
+        ("precision", "precision/3", three),
+        ("recall", "recall/3", three),
+        ("coverage", "coverage/5", three),
+        ("classes", "classes/hit", _count),
+        ("Parzen", "parzen", one),
+        ("two-sample", "two_sample", three),
     )
     yield (
         "| system | steps | seeds | "
@@ -230,7 +232,7 @@ def tables() -> Iterator[str]:
         networks |= {row["network"] for row in found["rows"]}
         for step in sorted({row["step"] for row in found["rows"]}):
             rows = [row for row in found["rows"] if row["step"] == step]
-            cells = [_spread([row["scores"][key] for row in rows], decimals) for _, key, decimals in columns]
+            cells = [form([row["scores"][key] for row in rows]) for _, key, form in columns]
             shares = [np.mean([row["scores"][f"share/{i}"] for row in rows]) for i in range(len(found["classes"]))]
             cells.append(f"{100 * np.abs(np.subtract(shares, found['classes'])).max():.2f}")
             timed = [row for row in rows if "seconds" in row]
@@ -240,13 +242,18 @@ def tables() -> Iterator[str]:
         references = found["rows"][0]["references"]
     assert len(networks) == 1, f"scores of different feature networks cannot be compared: {networks}"
     for name, row in references.items():
-        cells = [_spread([row[key]], decimals) for _, key, decimals in columns]
+        cells = [form([row[key]]) for _, key, form in columns]
         yield f"| {name} | | | " + " | ".join(cells) + " | | | |"
 
 
 def _spread(values: list[float], decimals: int) -> str:
     mean = f"{np.mean(values):,.{decimals}f}"
     return f"{mean} ±{np.std(values, ddof=1):,.{decimals}f}" if len(values) > 1 and decimals else mean
+
+
+def _count(values: list[float]) -> str:
+    """Counts that may be means: whole ones without decimals or spread."""
+    return _spread(values, 0 if all(value.is_integer() for value in values) else 1)
 
 
 if __name__ == "__main__":

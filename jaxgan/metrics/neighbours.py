@@ -126,7 +126,10 @@ def neighbour_scores(
 
 @jax.jit
 def nearest_distances(points: Float[Array, "n d"], others: Float[Array, "m d"]) -> Float[Array, " n"]:
-    """The distance of each point to the nearest of `others`: 0 where a generator has memorised it."""
+    """The distance of each point to the nearest of `others`: 0 where a generator has memorised it.
+
+    The check of Goodfellow et al. 2014 (arXiv:1406.2661), figure 2, as a number.
+    """
 
     def nearest(row: Float[Array, " d"]) -> Float[Array, ""]:
         return jnp.sqrt(squared_distances(row[None], others).min())

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -61,14 +61,12 @@ class Checkpoints:
         """The steps that have a checkpoint, oldest first."""
         return sorted(self._manager.all_steps())
 
-    def save(self, state: State, frechet: float | None = None) -> None:
-        """Starts to save a state, with the score that it was chosen by if it was; waits for the save before."""
+    def save(self, state: State, chosen_by: Mapping[str, float | str] | None = None) -> None:
+        """Starts to save a state, with what it was chosen by if it was; waits for the save before."""
         step = int(state.step)
         if step not in self._manager.all_steps():
             self._check_room(state)
-            meta = {"step": step, "sha256": digest(state)}
-            if frechet is not None:
-                meta["frechet"] = frechet
+            meta = {"step": step, "sha256": digest(state), **(chosen_by or {})}
             arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
             with _storage_errors(self._run):
                 self._manager.save(step, args=arguments)
@@ -79,16 +77,16 @@ class Checkpoints:
         if shutil.disk_usage(self._run).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._run))
 
-    def frechet(self) -> float | None:
-        """The score that the newest checkpoint was chosen by; None where there is none, or it cannot be read."""
+    def meta(self) -> dict[str, Any]:
+        """What was saved beside the newest state; empty where there is none, or it cannot be read."""
         step = max(self.steps(), default=None)
         if step is None:
-            return None
+            return {}
         try:
             restored: Any = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
-            return float(restored.meta["frechet"])
+            return dict(restored.meta)
         except Exception:  # Orbax raises whatever its storage raises.
-            return None
+            return {}
 
     def wait(self) -> None:
         """Returns when everything is on the disk."""
@@ -147,16 +145,19 @@ class Best(Checkpoints):
     A run that is resumed before that step comes by it again with the same score, so it stays where it is.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, network: str) -> None:
+        """Opens it; a score that another feature network gave is none to compare with."""
         super().__init__(run, keep=1, folder=BEST)
-        self._least = self.frechet()
+        meta = self.meta()
+        self._network = network
+        self._least: float | None = meta.get("frechet") if meta.get("network") == network else None
 
     def offer(self, state: TrainState, frechet: float) -> None:
         """Saves the state if its score is better than all before."""
         if self._least is None or frechet < self._least:
-            for later in (step for step in self.steps() if step > int(state.step)):
-                self._manager.delete(later)  # Orbax refuses to save a step before the newest.
-            self.save(state, frechet)
+            for later in (step for step in self.steps() if step >= int(state.step)):
+                self._manager.delete(later)  # Orbax refuses to save a step before the newest, and `save` one again.
+            self.save(state, {"frechet": frechet, "network": self._network})
             self.wait()  # Else a kill could leave a checkpoint of this step, from where it never comes again.
             self._least = frechet
 

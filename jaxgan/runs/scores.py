@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import cattrs
 from cattrs.preconf.json import make_converter
@@ -23,6 +23,19 @@ FORMAT = 1
 
 Row = dict[str, dict[str, float | None]]
 """Mean and standard deviation of each score over draws of images."""
+
+Call_co = TypeVar("Call_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class Scorer(Generic[Call_co]):
+    """What scores states, and with which feature network: scores of different networks cannot be compared."""
+
+    network: str
+    """Its version."""
+    scores: Call_co
+    """From a state to its scores by name."""
+
 
 # Name of the score, what people call it, decimals. An arrow says which way is better.
 _LINES = (
@@ -57,6 +70,8 @@ class Protocol:
     """Generated images of a draw."""
     draws: int
     latent_scale: float = 1.0
+    seed: int = 0
+    """Of the latents and of the reference rows."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +125,8 @@ def add_scores(run: Path, scores: Scores) -> tuple[Scores, Path | None]:
         # Scores of later additions, such as the two-sample test, join those that were there.
         for step in set(before.checkpoints) & set(scores.checkpoints):
             together[step] = {**before.checkpoints[step], **scores.checkpoints[step]}
-        scores = replace(scores, checkpoints=dict(sorted(together.items())))
+        references = {name: {**before.references.get(name, {}), **row} for name, row in scores.references.items()}
+        scores = replace(scores, checkpoints=dict(sorted(together.items())), references=references)
     elif path.exists():
         names = (run / f"{path.stem}-{i}{path.suffix}" for i in itertools.count(1))
         aside = path.rename(next(name for name in names if not name.exists()))
@@ -143,7 +159,10 @@ def table(columns: Mapping[str, Row]) -> list[str]:
 def _cell(value: Mapping[str, float | None] | None, decimals: int) -> str:
     if value is None or value["mean"] is None:
         return "-"
-    spread = "" if value["sd"] is None or not decimals else f" ±{value['sd']:.{decimals}f}"
+    if not decimals and value["mean"].is_integer():
+        return f"{value['mean']:.0f}"
+    decimals = decimals or 1  # A mean of counts.
+    spread = "" if value["sd"] is None else f" ±{value['sd']:.{decimals}f}"
     return f"{value['mean']:.{decimals}f}{spread}"
 
 

@@ -36,6 +36,7 @@ from jaxgan.runs.directory import write_atomically
 from jaxgan.runs.figures import to_bytes
 from jaxgan.runs.journal import encode_row, read_row_file
 from jaxgan.runs.member_table import MemberTable
+from jaxgan.runs.scores import Scorer
 from jaxgan.runs.sweeps import (
     SweepRecord,
     make_result,
@@ -55,7 +56,7 @@ SHORTEST_PIECE = 16
 """Steps of each member between looks, also where they take longer than SECONDS_BETWEEN_LOOKS: on a CPU the device
 fetches and returns each member's state once a piece, which takes as long as one or two of its steps."""
 
-Scorer = Callable[[Config, TrainState], Mapping[str, float]]
+MemberScorer = Scorer[Callable[[Config, TrainState], Mapping[str, float]]]
 Metrics = Mapping[str, Float[np.ndarray, "member steps"]]
 
 
@@ -170,7 +171,13 @@ class Wave:
 
 
 def run_sweep(
-    record: SweepRecord, dataset: Dataset, run: Path, mesh: Mesh, store: Sharding, table: MemberTable, score: Scorer
+    record: SweepRecord,
+    dataset: Dataset,
+    run: Path,
+    mesh: Mesh,
+    store: Sharding,
+    table: MemberTable,
+    scorer: MemberScorer,
 ) -> int | None:
     """Trains and scores all members that are not done; `results.jsonl` has a row for each that is.
 
@@ -181,12 +188,14 @@ def run_sweep(
         mesh: Where members are trained.
         store: Where all members of a wave fit at once.
         table: What a person sees.
-        score: Scores of a member, `frechet`, `recall/3` and `classes/kl` among them.
+        scorer: Makes scores of a member, `frechet`, `recall/3` and `classes/kl` among them. Members with results of
+            another feature network are scored again.
 
     Returns:
         The signal that stopped the sweep early, else None.
     """
-    results = read_results(run)
+    results = [row for row in read_results(run) if row.get("network") == scorer.network]
+    write_results(run, results)
     done = {row["member"] for row in results}
     table.recall({row["member"]: row["frechet"] for row in results if row.get("frechet") is not None})
     placed = place_dataset(dataset, mesh)
@@ -196,21 +205,23 @@ def run_sweep(
                 continue
             wave = Wave(record, number, run, mesh, store)
             table.start_wave(members, f"wave {number + 1} of {len(record.waves)}", wave.config)
-            _train_wave(wave, placed, interruption, table, score)
-            _finish_wave(record, number, wave, run, interruption, table, score)
+            _train_wave(wave, placed, interruption, table, scorer)
+            _finish_wave(record, number, wave, run, interruption, table, scorer)
             if interruption.signal is not None:
                 break
     return interruption.signal
 
 
-def _train_wave(wave: Wave, dataset: Dataset, interruption: Interruption, table: MemberTable, score: Scorer) -> None:
+def _train_wave(
+    wave: Wave, dataset: Dataset, interruption: Interruption, table: MemberTable, scorer: MemberScorer
+) -> None:
     """Trains a wave to its end or an interruption, and leaves a checkpoint of its last step."""
     config, length = wave.config, SHORTEST_PIECE
     wave.folder.mkdir(parents=True, exist_ok=True)
     with Checkpoints(wave.folder, keep=KEPT) as checkpoints:
         wave.begin(checkpoints, table.warn)
         table.recall(wave.last_distances())
-        _evaluate_if_due(wave, interruption, table, score)  # An interruption may have left it out.
+        _evaluate_if_due(wave, interruption, table, scorer)  # An interruption may have left it out.
         while wave.step < config.num_steps and interruption.signal is None:
             stop = _next_stop(config, wave.step)
             piece, running = min(length, stop - wave.step), int(wave.running().sum())
@@ -220,7 +231,7 @@ def _train_wave(wave: Wave, dataset: Dataset, interruption: Interruption, table:
             if wave.step == stop:
                 wave.stop_broken()
             table.advance_wave(wave.step, rate * running, metrics, wave.running(), wave.steps_of_members())
-            _evaluate_if_due(wave, interruption, table, score)
+            _evaluate_if_due(wave, interruption, table, scorer)
             if is_due(wave.step, config.every.checkpoint):
                 checkpoints.save(wave.stored())
             length = max(SHORTEST_PIECE, min(CAPACITY, round(rate * SECONDS_BETWEEN_LOOKS), 4 * length))
@@ -233,14 +244,14 @@ def _next_stop(config: Config, step: int) -> int:
     return next_stop(replace(config, every=replace(config.every, sample=0)), step)
 
 
-def _evaluate_if_due(wave: Wave, interruption: Interruption, table: MemberTable, score: Scorer) -> None:
+def _evaluate_if_due(wave: Wave, interruption: Interruption, table: MemberTable, scorer: MemberScorer) -> None:
     """Journals the scores of running members every `eval_every` steps; those of the end come with the results."""
     if not (0 < wave.step < wave.config.num_steps and is_due(wave.step, wave.config.eval_every)):
         return
     stored, running = wave.stored(), wave.running()
     for i, member in enumerate(wave.members):
         if running[i] and not wave.is_scored(i) and interruption.signal is None:
-            scores = score(wave.configs[i], wave.state_of(stored, i))
+            scores = scorer.scores(wave.configs[i], wave.state_of(stored, i))
             wave.write_scores(i, scores)
             table.scored(member, scores)
 
@@ -252,7 +263,7 @@ def _finish_wave(
     run: Path,
     interruption: Interruption,
     table: MemberTable,
-    score: Scorer,
+    scorer: MemberScorer,
 ) -> None:
     """Scores the members of a wave that has ended, and writes their results and pictures; nothing if interrupted."""
     stored, running, steps = wave.stored(), wave.running(), wave.steps_of_members()
@@ -262,15 +273,15 @@ def _finish_wave(
             return
         config = wave.configs[i]
         if not running[i]:
-            results.append(make_result(record, member, int(steps[i]), None))
+            results.append(make_result(record, member, int(steps[i]), scorer.network, None))
             pictures.append(_grey(config, record.dataset.image_shape))
             continue
         state = wave.state_of(stored, i)
-        scores = score(config, state)
+        scores = scorer.scores(config, state)
         table.scored(member, scores)
         if config.eval_every and not wave.is_scored(i):
             wave.write_scores(i, scores)
-        results.append(make_result(record, member, int(steps[i]), scores))
+        results.append(make_result(record, member, int(steps[i]), scorer.network, scores))
         pictures.append(_draw(config, state))
     write_samples(run, number, np.stack(pictures))
     write_results(run, [*read_results(run), *results])

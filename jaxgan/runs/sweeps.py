@@ -143,11 +143,17 @@ def has_collapsed(scores: Mapping[str, float]) -> bool:
     return not (scores["classes/kl"] < COLLAPSED_KL and scores["recall/3"] >= COLLAPSED_RECALL)
 
 
-def make_result(record: SweepRecord, member: int, step: int, scores: Mapping[str, float] | None) -> Result:
-    """The row of a member that has come to `step`; scores are None where it diverged there."""
+def make_result(
+    record: SweepRecord, member: int, step: int, network: str, scores: Mapping[str, float] | None
+) -> Result:
+    """The row of a member that has come to `step`; scores, by a feature network, are None where it diverged there."""
     config = record.members[member]
     row: Result = {"member": member, "seed": config.seed, **field_values(config, record.fields), "step": step}
-    row |= {"diverged": scores is None, "collapsed": None if scores is None else has_collapsed(scores)}
+    row |= {
+        "network": network,
+        "diverged": scores is None,
+        "collapsed": None if scores is None else has_collapsed(scores),
+    }
     return row | {name: value if math.isfinite(value) else None for name, value in (scores or {}).items()}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +23,13 @@ from jaxgan.gan.sampling import discriminate, generate
 from jaxgan.gan.state import SAMPLE, TrainState, learned
 from jaxgan.runs.checkpoints import Best, Checkpoints
 from jaxgan.runs.journal import Journal, Unwritten
+from jaxgan.runs.scores import Scorer
 from jaxgan.runs.terminal import Terminal
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
 Metrics = Mapping[str, Float[np.ndarray, " steps"]]
+Made = TypeVar("Made")
 
 _FIRST_PIECE = 8  # Steps before the speed is known.
 
@@ -62,7 +65,7 @@ def run_training(
     train: Callable[[TrainState, int], tuple[TrainState, Metrics]],
     run: Path,
     terminal: Terminal,
-    evaluate: Callable[[TrainState], Mapping[str, float]] | None = None,
+    scorer: Scorer[Callable[[TrainState], Mapping[str, float]]] | None = None,
 ) -> int | None:
     """Trains from a state to the end of a run, and leaves a checkpoint of its last state.
 
@@ -74,8 +77,8 @@ def run_training(
         train: Makes a number of steps from a state, which it consumes; gives the state after them and their metrics.
         run: Its directory.
         terminal: What a person sees.
-        evaluate: Scores of a state, `score/frechet` among them; called every `config.eval_every` steps, in the first
-            process.
+        scorer: Makes scores of a state, `score/frechet` among them, every `config.eval_every` steps; the first process
+            has it.
 
     Returns:
         The signal that stopped the run early, else None.
@@ -88,7 +91,7 @@ def run_training(
         Interruption().listen() as interruption,
         Journal(run, step) if hosts.is_first() else Unwritten() as journal,
         Checkpoints(run, keep=config.keep) as checkpoints,
-        Best(run) if config.keep_best else nullcontext() as best,
+        Best(run, hosts.from_first(lambda: _of(scorer).network)) if config.keep_best else nullcontext() as best,
         terminal,
     ):
         terminal.start(step, config.num_steps)
@@ -107,7 +110,7 @@ def run_training(
             step += piece
             drawn = step if _draw_if_due(config, state, journal, step) else drawn
             if config.eval_every and (is_due(step, config.eval_every) or step == config.num_steps):
-                scores = _scores(evaluate, state)
+                scores = hosts.from_first(lambda state=state: dict(_of(scorer).scores(on_one_device(state))))
                 journal.write(step, scores)
                 terminal.step(step, scores)
                 if best is not None:
@@ -131,12 +134,9 @@ def _agree(length: int, heard: int | None) -> tuple[int, int | None]:
     return told[0][0], next((signal for _, signal in told if signal is not None), None)
 
 
-def _scores(evaluate: Callable[[TrainState], Mapping[str, float]] | None, state: TrainState) -> dict[str, float]:
-    def measure() -> dict[str, float]:
-        assert evaluate is not None, "a config with eval_every needs scores"
-        return dict(evaluate(on_one_device(state)))
-
-    return hosts.from_first(measure)
+def _of(scorer: Scorer[Made] | None) -> Scorer[Made]:
+    assert scorer is not None, "a config with eval_every needs a scorer in the first process"
+    return scorer
 
 
 def next_stop(config: Config, step: int) -> int:

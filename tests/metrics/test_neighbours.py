@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -190,3 +191,13 @@ def test_nearest_distances_are_those_of_all_pairs_and_0_for_a_memorised_point(n:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-3)
     assert found[0] <= 2e-3
     assert n == 1 or found[1:].min() > 0.05
+
+
+def test_ten_thousand_against_ten_thousand_are_compared_block_by_block() -> None:
+    n = 10_000
+    features, radii = jax.ShapeDtypeStruct((n, 64), np.float32), jax.ShapeDtypeStruct((len(KS), n), np.float32)
+    programs = (neighbours._compare.lower(features, radii, features, radii), squared_radii.lower(features, KS))
+    for program in programs:
+        memory = program.compile().memory_analysis()
+        assert memory is not None
+        assert memory.temp_size_in_bytes < n * n * 4 / 4  # A quarter of one matrix of distances.

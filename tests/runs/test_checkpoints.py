@@ -27,30 +27,30 @@ def kept(run: Path) -> list[int]:
 
 
 def test_only_the_state_of_the_least_distance_is_kept(tmp_path: Path, state: TrainState) -> None:
-    with Best(tmp_path) as best:
+    with Best(tmp_path, "a") as best:
         for step, frechet in ((10, 9.0), (20, 7.5), (30, 8.0), (40, 7.5), (50, 20.0)):
             best.offer(at(state, step), frechet)
         best.wait()
-        assert best.frechet() == 7.5
+        assert best.meta()["frechet"] == 7.5
         assert digest(best.restore(jax.eval_shape(lambda: at(state, 0)), 20)) == digest(at(state, 20))
     assert kept(tmp_path) == [20]
 
 
 def test_a_run_that_is_continued_knows_the_least_distance_of_before(tmp_path: Path, state: TrainState) -> None:
-    with Best(tmp_path) as best:
+    with Best(tmp_path, "a") as best:
         best.offer(at(state, 20), 7.5)
-    with Best(tmp_path) as best:
+    with Best(tmp_path, "a") as best:
         best.offer(at(state, 30), 7.75)
     assert kept(tmp_path) == [20]
-    with Best(tmp_path) as best:
+    with Best(tmp_path, "a") as best:
         best.offer(at(state, 40), 7.25)
     assert kept(tmp_path) == [40]
 
 
 def test_a_run_that_comes_by_its_best_step_again_keeps_it(tmp_path: Path, state: TrainState) -> None:
-    with Best(tmp_path) as best:
+    with Best(tmp_path, "a") as best:
         best.offer(at(state, 20), 7.5)
-    with Best(tmp_path) as best:
+    with Best(tmp_path, "a") as best:
         for step, frechet in ((10, 9.0), (20, 7.5), (30, 8.0)):
             best.offer(at(state, step), frechet)
     assert kept(tmp_path) == [20]
@@ -58,18 +58,27 @@ def test_a_run_that_comes_by_its_best_step_again_keeps_it(tmp_path: Path, state:
 
 def test_a_better_state_of_an_earlier_step_takes_the_place_of_a_later_one(tmp_path: Path, state: TrainState) -> None:
     # A run that is resumed before its best step, and scored at other steps than the first time.
-    with Best(tmp_path) as best:
+    with Best(tmp_path, "a") as best:
         best.offer(at(state, 20), 7.5)
-    with Best(tmp_path) as best:
+    with Best(tmp_path, "a") as best:
         best.offer(at(state, 15), 7.25)
     assert kept(tmp_path) == [15]
 
 
 def test_a_best_checkpoint_whose_score_cannot_be_read_gives_way(tmp_path: Path, state: TrainState) -> None:
-    with Best(tmp_path) as best:
+    with Best(tmp_path, "a") as best:
         best.offer(at(state, 20), 7.5)
     (tmp_path / "best" / "20" / "meta" / "metadata").write_text("{")
-    with Best(tmp_path) as best:
-        assert best.frechet() is None
+    with Best(tmp_path, "a") as best:
+        assert best.meta() == {}
         best.offer(at(state, 30), 9.0)
     assert kept(tmp_path) == [30]
+
+
+def test_a_distance_of_another_feature_network_is_none_to_compare_with(tmp_path: Path, state: TrainState) -> None:
+    with Best(tmp_path, "a") as best:
+        best.offer(at(state, 20), 7.5)
+    with Best(tmp_path, "b") as best:
+        best.offer(at(state, 20), 9.0)
+        assert best.meta() == {"step": 20, "sha256": digest(at(state, 20)), "frechet": 9.0, "network": "b"}
+    assert kept(tmp_path) == [20]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import jax
@@ -10,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import PRESETS, Config, generate, init_state
+from jaxgan import PRESETS, archive, generate, init_state
+from jaxgan.config import leaves
 from jaxgan.gan.state import TrainState
 from jaxgan.runs.directory import FORMAT, DatasetRecord, RunRecord
 from jaxgan.runs.published import decode_generator, encode_generator, load_published, published_names
 
 SHAPE = (28, 28, 1)
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
 def trained(preset: str, **changes: object) -> tuple[RunRecord, TrainState]:
@@ -59,10 +63,23 @@ def test_damaged_and_foreign_files_are_refused() -> None:
             decode_generator(data)
 
 
-@pytest.mark.parametrize("name", published_names())
-def test_what_the_package_publishes_is_whole_and_small(name: str) -> None:
+def test_two_generators_come_with_the_package() -> None:
+    assert published_names() == ["best", "modern"]
+
+
+@pytest.mark.parametrize("name", ["best", "modern"])
+def test_what_the_package_publishes_is_whole_and_small_and_the_run_whose_scores_are_shown(name: str) -> None:
+    content = resources.files("jaxgan").joinpath("published", f"{name}.npz").read_bytes()
+    assert len(content) < 10_000_000
     record, state = load_published(name)
-    assert isinstance(record.config, Config)
     assert int(state.step) == record.config.num_steps
     images = generate(record.config, state, jax.random.key(0), 4)
     assert float(images.std()) > 0.1
+    # The config is the preset's, but for what is kept on the way and where the data came from.
+    free = {"seed", "keep", "every.checkpoint", "data.name"}
+    trained = {field: value for field, value in leaves(record.config) if field not in free}
+    assert trained == {field: value for field, value in leaves(PRESETS[name]) if field not in free}
+    told = json.loads((EXPERIMENTS / "reproduce" / f"{name}.json").read_text())["rows"]
+    (row,) = (row for row in told if row["seed"] == record.config.seed)
+    kept = archive.read_record(content)["scores"]["scores"]
+    assert {score: value["mean"] for score, value in kept.items()} == row["scores"]

@@ -112,9 +112,23 @@ def test_a_checkpoint_that_is_scored_again_keeps_what_the_new_scores_lack(tmp_pa
     assert whole.checkpoints == {10: row(21.0, two_sample=0.9), 20: row(5.0)}
 
 
+def test_reference_rows_keep_what_the_new_scores_lack(tmp_path: Path) -> None:
+    add_scores(tmp_path, replace(scores(s10=row(20.5)), references={"real": row(1.5, two_sample=0.53)}))
+    whole, _ = add_scores(tmp_path, replace(scores(s20=row(5.0)), references={"real": row(1.6), "noise": row(9.0)}))
+    assert whole.references == {"real": row(1.6, two_sample=0.53), "noise": row(9.0)}
+
+
 @pytest.mark.parametrize(
     "change",
-    [{"network": "mnist-ffffffff"}, {"against": "train"}, {"num": 5000}, {"draws": 1}, {"fingerprint": "cd" * 32}],
+    [
+        {"network": "mnist-ffffffff"},
+        {"against": "train"},
+        {"num": 5000},
+        {"draws": 1},
+        {"fingerprint": "cd" * 32},
+        {"latent_scale": 1.5},
+        {"seed": 1},
+    ],
     ids=str,
 )
 def test_scores_of_another_protocol_are_put_aside(tmp_path: Path, change: dict) -> None:
@@ -146,11 +160,12 @@ def test_the_table_has_a_column_a_set_and_a_line_a_score() -> None:
         "prob/fake": {"mean": 0.25, "sd": None},
     }
     real: Row = {"frechet": {"mean": 1.0, "sd": None}, "recall/3": {"mean": 1.0, "sd": None}}
+    assert table({"": {"classes/hit": {"mean": 10.0, "sd": 0.0}}})[1] == "classes hit ↑  10"
     assert table({"step 1,000": step, "real": real}) == [
         "                          step 1,000   real",
         "Fréchet distance ↓       12.35 ±0.04   1.00",
         "recall (k=3) ↑          0.750 ±0.000  1.000",
-        "classes hit ↑                     10      -",
+        "classes hit ↑               9.6 ±0.6      -",
         "KL to data's classes ↓             -      -",
         "D(generated)                   0.250      -",
     ]

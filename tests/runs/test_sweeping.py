@@ -17,6 +17,7 @@ from jaxgan.runs import terminal
 from jaxgan.runs.directory import FORMAT, DatasetRecord
 from jaxgan.runs.journal import read_row_file
 from jaxgan.runs.member_table import MemberTable
+from jaxgan.runs.scores import Scorer
 from jaxgan.runs.sweeping import run_sweep
 from jaxgan.runs.sweeps import SweepRecord, read_results
 
@@ -24,6 +25,9 @@ from jaxgan.runs.sweeps import SweepRecord, read_results
 def score(config: Config, state: TrainState) -> dict[str, float]:
     """What stands for scores."""
     return {"frechet": float(config.seed), "recall/3": 0.5, "classes/kl": 0.0}
+
+
+SCORER = Scorer("digits-01234567", score)
 
 
 def record_of(count: int) -> SweepRecord:
@@ -40,7 +44,7 @@ def test_members_that_do_not_share_devices_evenly_are_shown_and_written_down_alo
     record, mesh = record_of(3), member_mesh(3)
     assert mesh.size == 2
     table = MemberTable(record)
-    assert run_sweep(record, random_dataset(64, TINY_SHAPE), tmp_path, mesh, host_store(), table, score) is None
+    assert run_sweep(record, random_dataset(64, TINY_SHAPE), tmp_path, mesh, host_store(), table, SCORER) is None
     assert [(row["member"], row["step"], row["frechet"]) for row in read_results(tmp_path)] == [
         (member, 4, member + 1.0) for member in range(3)
     ]
@@ -49,6 +53,10 @@ def test_members_that_do_not_share_devices_evenly_are_shown_and_written_down_alo
     last = np.array(losses)[:, -1]
     shown = f"3 members  D loss {last.mean():.3f} ({last.min():.3f} to {last.max():.3f})"
     assert shown in capsys.readouterr().out
+    # Scores of another feature network are no longer those of the sweep.
+    other = Scorer("digits-89abcdef", lambda config, state: {**score(config, state), "frechet": 9.0})
+    assert run_sweep(record, random_dataset(64, TINY_SHAPE), tmp_path, mesh, host_store(), table, other) is None
+    assert [(row["network"], row["frechet"]) for row in read_results(tmp_path)] == [("digits-89abcdef", 9.0)] * 3
 
 
 @pytest.fixture
