@@ -77,8 +77,8 @@ def plans() -> Iterator[dict[str, object]]:
 def config_of(plan: dict[str, object], wanted: Arguments) -> Config:
     """`modern` with half the width and batch, another objective, a constant learning rate and unscaled latents.
 
-    Its D is as it was when the committed runs were made. Its G is not (gradients pass the clip of its pixels since), nor
-    are its latents (of another random number generator): start with no `results.jsonl`, and add nothing to that one.
+    Its D is as it was when the committed runs were made. Its G is not (gradients pass the clip of its pixels since),
+    nor are its latents (of another generator of random numbers): start with no `results.jsonl`, not with that one.
     """
     modern = PRESETS["modern"]
     adam = replace(modern.gen.optimizer, learning_rate=plan["learning_rate"])
