@@ -140,6 +140,7 @@ def test_a_job_that_open_mpi_started_scores_as_one_process_does_and_ends_at_once
     fixed = ("--data.name", "digits", "--data.data-dir", scored.data, "--run-dir", run_dir, "--data.holdout", "100")
     small = ("--gen.widths", "16", "--disc.widths", "16", "--batch-size", "8", "--every.log", "0", "--every.grid", "2")
     cadences = ("--every.checkpoint", "8", "--keep", "1000", "--eval-every", "8", "--num-steps", "100000")
+    cadences += ("--keep-best",)
     # JAX makes its port of the number of the job: 2**12 of them.
     job_id = free_port() % 2**12
     first, second = (start_by_open_mpi(("vanilla", *small, *fixed, *cadences), job_id, 2, i) for i in (0, 1))
@@ -161,6 +162,7 @@ def test_a_job_that_open_mpi_started_scores_as_one_process_does_and_ends_at_once
     expected = validation_scorer(record.config).scores(state)
     rows = {row["step"]: row for row in map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())}
     assert {name: rows[8][name] for name in expected} == pytest.approx(expected, rel=1e-3)
+    assert any(path.name.isdecimal() for path in (run_dir / "best").iterdir())
 
 
 def agrees_with_one_device(run_dir: Path, steps: int) -> None:
@@ -220,6 +222,15 @@ def test_the_first_process_tells_the_others_which_one_is_lost(monkeypatch: pytes
     assert told == [("process 2 of this job is lost", hosts.TELLING_SECONDS), ("process 2 of this job is lost", 0.0)]
     for link in (pairs[1][0], pairs[1][1], pairs[2][0]):
         link.close()
+
+
+def test_processes_with_other_command_lines_or_data_are_refused_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gather(value: str) -> list[str]:
+        return [value, value, "another digest"]
+
+    monkeypatch.setattr(hosts, "gather", gather)
+    with pytest.raises(InputError, match="process 2 of this job has another command line than process 0"):
+        hosts.check_same("command line", ("--batch-size", 8))
 
 
 def test_distributed_without_a_cluster_is_refused(tmp_path: Path) -> None:
