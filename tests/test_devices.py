@@ -55,7 +55,7 @@ def test_served_images_compute_the_same_on_several_devices(found: dict[str, Any]
     assert found["served"] < 1e-12
 
 
-@pytest.mark.parametrize("game", ["modern", "penalty", "halves"])
+@pytest.mark.parametrize("game", ["modern", "penalty", "best", "halves"])
 def test_micro_batches_give_the_mean_gradient_of_the_whole_batch(found: dict[str, Any], game: str) -> None:
     # Twenty steps of Adam in float64, on one device whole and on four in four micro-batches each. Adam magnifies their
     # rounding, by how much depends on the random numbers.

@@ -131,14 +131,15 @@ def owned(path: Path) -> Iterator[None]:
         yield
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a whole file or nothing: a process that is killed, or a power cut, leaves the old one."""
+def write_atomically(path: Path, data: bytes, *, sync: bool = False) -> None:
+    """Writes a whole file or nothing: a process that is killed leaves the old one; with `sync` so does a power cut."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as handle:
             handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
+            if sync:  # Some milliseconds.
+                handle.flush()
+                os.fsync(handle.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:
@@ -148,7 +149,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def write_record(path: Path, record: RunRecord) -> None:
     """Writes `config.json`."""
-    write_atomically(path / CONFIG, encode_record(record).encode())
+    write_atomically(path / CONFIG, encode_record(record).encode(), sync=True)
 
 
 def encode_record(record: Any) -> str:

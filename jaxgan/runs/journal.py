@@ -29,7 +29,7 @@ class Journal:
         self._run = run
         (run / "samples").mkdir(exist_ok=True)
         rows = [row for row in read_rows(run) if row["step"] <= step]
-        write_atomically(run / METRICS, "".join(map(encode_row, rows)).encode())
+        write_atomically(run / METRICS, "".join(map(encode_row, rows)).encode(), sync=True)
         for picture in sample_files(run):
             if int(picture.stem) > step:
                 picture.unlink()

@@ -74,7 +74,7 @@ def check_new_sweep(path: Path) -> None:
 
 def write_sweep(path: Path, record: SweepRecord) -> None:
     """Writes `sweep.json`."""
-    write_atomically(path / SWEEP, encode_record(record).encode())
+    write_atomically(path / SWEEP, encode_record(record).encode(), sync=True)
 
 
 def read_sweep(path: Path) -> SweepRecord:
@@ -170,7 +170,7 @@ def read_results(run: Path) -> list[Result]:
 def write_results(run: Path, results: Sequence[Result]) -> None:
     """Writes `results.jsonl`, by member."""
     rows = sorted(results, key=lambda row: row["member"])
-    write_atomically(run / RESULTS, "".join(map(encode_row, rows)).encode())
+    write_atomically(run / RESULTS, "".join(map(encode_row, rows)).encode(), sync=True)
 
 
 def write_samples(run: Path, wave: int, images: UInt8[np.ndarray, "members n h w c"]) -> None:

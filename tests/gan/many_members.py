@@ -62,15 +62,21 @@ def place(members: list[Config]) -> Population:
     return place_population(pad_population(init_population(members, TINY_SHAPE), MESH.size), MESH)
 
 
+def program_of(config: Config) -> Config:
+    """A config of the same program: one for presets that differ in how they start only."""
+    return changed(config, {f"{player}.initializer": "glorot_uniform" for player in ("gen", "disc")})
+
+
 def alone(config: Config, dataset: Dataset) -> tuple[TrainState, Any]:
     """The single run of a member."""
-    return train_steps(config, init_state(config, jax.random.key(config.seed), TINY_SHAPE), dataset, STEPS)
+    state = init_state(config, jax.random.key(config.seed), TINY_SHAPE)
+    return train_steps(program_of(config), state, dataset, STEPS)
 
 
 def compare(preset: str, dataset: Dataset) -> dict[str, Any]:
     """What three members did, and in which leaves and metrics they differ from their single runs."""
     members = unlike(small(preset))
-    after, rows = train_population(members[0], MESH, place(members), dataset, STEPS, batched=False)
+    after, rows = train_population(program_of(members[0]), MESH, place(members), dataset, STEPS, batched=False)
     found: list[str] = []
     for i, config in enumerate(members):
         state, metrics = alone(config, dataset)
