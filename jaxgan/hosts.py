@@ -199,13 +199,14 @@ def _watch(i: int, link: socket.socket) -> None:
         said = link.recv(_LOSS_BYTES)
     except OSError:
         said = b""
-    if said == _GOODBYE or i not in _links:
+    links = dict(_links)
+    if said == _GOODBYE or i not in links:
         return
     lost = int(said[1:]) if said.startswith(_LOSS) and said[1:].isdigit() else i
-    others = [other for other in _links if other not in (i, lost)]
+    others = [other for other in links if other not in (i, lost)]
     for other in others:
         with contextlib.suppress(OSError):
-            _links[other].sendall(_LOSS + str(lost).encode())
+            links[other].sendall(_LOSS + str(lost).encode())
     lose(f"process {lost} of this job is lost", after=TELLING_SECONDS if others else 0.0)
 
 

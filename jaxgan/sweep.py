@@ -134,9 +134,6 @@ def _resume(preset: str | None, wanted: Arguments, grid: members.Grid) -> int:
     record = sweeps.read_sweep(run)
     if preset not in (None, record.preset):
         raise InputError(f"{run} is a sweep of the preset {record.preset}, not of {preset}")
-    smaller = wanted.wave is not None and wanted.wave < max(map(len, record.waves))
-    if smaller and sweeps.has_begun(run, record):
-        raise InputError(f"--wave {wanted.wave} comes too late: waves of {run} have been trained")
     folders = {name: grid.fixed[name] for name in ("data.data_dir", "data.manual_dir") if name in grid.fixed}
     grid = replace(grid, fixed={name: value for name, value in grid.fixed.items() if name not in folders})
     num_steps = _wanted_steps(run, record, wanted, grid)
@@ -148,7 +145,10 @@ def _resume(preset: str | None, wanted: Arguments, grid: members.Grid) -> int:
         if fingerprint(record.members[0].data) != record.dataset.fingerprint:
             name = record.dataset.name
             raise InputError(f"the data set {name} has changed since {run} began: its fingerprint differs")
+        smaller = wanted.wave is not None and wanted.wave < max(map(len, record.waves))
         if smaller:
+            if sweeps.has_begun(run, record):
+                raise InputError(f"--wave {wanted.wave} comes too late: waves of {run} have been trained")
             mesh = member_mesh(len(record.members))
             record = replace(record, waves=_waves(record.members, record.dataset, mesh, wanted.wave))
         if folders or smaller:

@@ -173,7 +173,7 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
         arrays = _load(record.config)
         with hosts.agreed():
             _check_whole(run, record)
-        state = _restore(run, stored, record, terminal)
+        state = _restore(run, record, terminal)
         if record != stored:
             hosts.from_first(lambda: directory.write_record(run, record))
         if int(state.step) == record.config.num_steps:
@@ -199,7 +199,7 @@ def _check_whole(run: Path, record: RunRecord) -> None:
         )
 
 
-def _restore(run: Path, stored: RunRecord, record: RunRecord, terminal: Terminal) -> TrainState:
+def _restore(run: Path, record: RunRecord, terminal: Terminal) -> TrainState:
     """The newest good state of a run, from which it can go on as `record` says; later checkpoints are put aside."""
     from jaxgan.devices import data_mesh, everywhere
     from jaxgan.runs.checkpoints import Checkpoints, fresh_state, state_template
@@ -211,10 +211,6 @@ def _restore(run: Path, stored: RunRecord, record: RunRecord, terminal: Terminal
         with hosts.agreed():
             if length < step:
                 raise InputError(f"--num-steps {length} is less than the {step} steps that {run} has made")
-            if step < length and record.config.latent.scale != stored.config.latent.scale:
-                raise InputError(
-                    f"--latent.scale cannot change before {run} is complete: pictures and scores would be of two kinds"
-                )
         checkpoints.set_aside_after(step)
     return state
 
@@ -238,7 +234,7 @@ def absolute(data: DataConfig) -> DataConfig:
 
 def check_resumable(stored: Config, typed: Config) -> None:
     """Raises InputError, by field, where a config would change what a stored run computes."""
-    free = {"num_steps", "keep", "eval_every", "keep_best", "latent.scale"}
+    free = {"num_steps", "keep", "eval_every", "keep_best"}
     free |= {"data.data_dir", "data.manual_dir", "data.resident"}
     free |= {f"every.{name}" for name in ("log", "print", "sample", "checkpoint")}
     before = dict(leaves(stored))

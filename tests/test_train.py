@@ -319,9 +319,9 @@ def test_resuming_a_finished_run_says_that_it_is_complete_and_keeps_what_may_cha
     before = state_digest(copied, 100)
     film = (copied / "samples.gif").read_bytes()
     (copied / "samples.gif").unlink()  # As where the end of the run was cut short.
-    assert "complete at step 100" in resume(copied, "--latent.scale", "1.5")
+    assert "complete at step 100" in resume(copied, "--keep", "7")
     assert (copied / "samples.gif").read_bytes() == film
-    assert read_record(copied).config.latent.scale == 1.5
+    assert read_record(copied).config.keep == 7
     assert state_digest(copied, 100) == before
 
 
@@ -490,7 +490,7 @@ def test_a_config_that_contradicts_the_stored_one_is_refused_by_field(
 ) -> None:
     line = complaint(run("train", "--run-dir", finished[0], "--resume", "--num-steps", "200", *arguments))
     assert arguments[0] in line
-    assert ("contradicts" in line) != ("cannot change before" in line)
+    assert "contradicts" in line
 
 
 def test_another_preset_or_fewer_steps_than_were_made_are_refused_on_resume(finished: tuple[Path, str]) -> None:

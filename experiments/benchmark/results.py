@@ -11,7 +11,7 @@ from typing import Any
 
 from experiments.benchmark import machine
 from experiments.benchmark.settings import Settings
-from jaxgan.config import InputError, leaves
+from jaxgan.config import Config, InputError, leaves
 from jaxgan.presets import PRESETS
 
 FORMAT = 1
@@ -47,12 +47,12 @@ def systems_of(found: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def preset_digest(system: str) -> str:
-    """Stands for what a preset trains: a figure of another one is no figure of today's."""
-    passing = ("seed", "keep", "eval_every", "latent.scale")  # What training does not depend on.
+    """Stands for what a preset trains and draws: a figure of another one is no figure of today's."""
+    usual, passing = dict(leaves(Config())), ("seed", "keep", "eval_every", "data.", "every.")
     trained = [
         (name, value)
         for name, value in leaves(PRESETS[system])
-        if name not in passing and not name.startswith(("data.", "every."))
+        if value != usual[name] and not name.startswith(passing)  # So a new field changes no digest.
     ]
     return hashlib.sha256(repr(trained).encode()).hexdigest()[:8]
 

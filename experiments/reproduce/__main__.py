@@ -252,8 +252,8 @@ def _spread(values: list[float], decimals: int) -> str:
 
 
 def _count(values: list[float]) -> str:
-    """Counts that may be means: whole ones without decimals or spread."""
-    return _spread(values, 0 if all(value.is_integer() for value in values) else 1)
+    """Counts that may be means: a whole one that all share without decimals and spread."""
+    return _spread(values, 0 if len(set(values)) == 1 and values[0].is_integer() else 1)
 
 
 if __name__ == "__main__":

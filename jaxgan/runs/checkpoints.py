@@ -146,17 +146,27 @@ class Best(Checkpoints):
     """
 
     def __init__(self, run: Path, network: str) -> None:
-        """Opens it; a score that another feature network gave is none to compare with."""
+        """Opens it.
+
+        Raises:
+            InputError: What it holds was chosen by scores of another feature network, which cannot be compared.
+        """
         super().__init__(run, keep=1, folder=BEST)
         meta = self.meta()
+        if (other := meta.get("network", network)) != network:
+            self._manager.close()
+            raise InputError(
+                f"{run / BEST} was chosen by scores of the feature network {other}, and the data set here has "
+                f"{network}: bring back the folder of the data set, or add --no-keep-best"
+            )
         self._network = network
-        self._least: float | None = meta.get("frechet") if meta.get("network") == network else None
+        self._least: float | None = meta.get("frechet")
 
     def offer(self, state: TrainState, frechet: float) -> None:
         """Saves the state if its score is better than all before."""
         if self._least is None or frechet < self._least:
-            for later in (step for step in self.steps() if step >= int(state.step)):
-                self._manager.delete(later)  # Orbax refuses to save a step before the newest, and `save` one again.
+            for later in (step for step in self.steps() if step > int(state.step)):
+                self._manager.delete(later)  # Orbax refuses to save a step before the newest.
             self.save(state, {"frechet": frechet, "network": self._network})
             self.wait()  # Else a kill could leave a checkpoint of this step, from where it never comes again.
             self._least = frechet

@@ -80,9 +80,9 @@ def claim_directory(base: Path) -> Path:
         path = free_directory(base)
         try:
             path.mkdir(parents=True)
-        except FileExistsError:  # Another process was quicker.
-            continue
         except OSError as error:
+            if isinstance(error, FileExistsError) and path.exists():  # Another process was quicker.
+                continue
             raise InputError(f"--run-dir {path} cannot be written: {error.strerror}") from error
         return path
 
@@ -95,14 +95,14 @@ def latest_directory(base: Path) -> Path:
     return path
 
 
-def check_new(path: Path) -> None:
-    """Raises InputError where a new run cannot be put into `path`."""
+def check_new(path: Path, record: str = CONFIG) -> None:
+    """Raises InputError where a new run, or what else has a record of that name, cannot be put into `path`."""
     if holds_run(path):
         raise InputError(f"{path} holds a run already: add --resume to continue it, or name another --run-dir")
     if path.exists() and not path.is_dir():
         raise InputError(f"--run-dir {path} is a file, not a directory")
     # A kill may have left its lock, or a record that was not yet renamed.
-    left = (_LOCK, f".{CONFIG}.")
+    left = (_LOCK, f".{record}.")
     if path.is_dir() and not all(entry.name.startswith(left) for entry in path.iterdir()):
         raise InputError(f"--run-dir {path} is not empty and holds no run: name an empty or a new directory")
 

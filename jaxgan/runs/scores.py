@@ -70,8 +70,8 @@ class Protocol:
     """Generated images of a draw."""
     draws: int
     latent_scale: float = 1.0
-    seed: int = 0
-    """Of the latents and of the reference rows."""
+    seed: int | None = None
+    """Of the latents and of the reference rows; None where an earlier version has not told it."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def table(columns: Mapping[str, Row]) -> list[str]:
 def _cell(value: Mapping[str, float | None] | None, decimals: int) -> str:
     if value is None or value["mean"] is None:
         return "-"
-    if not decimals and value["mean"].is_integer():
+    if not decimals and not value["sd"] and value["mean"].is_integer():
         return f"{value['mean']:.0f}"
     decimals = decimals or 1  # A mean of counts.
     spread = "" if value["sd"] is None else f" ±{value['sd']:.{decimals}f}"

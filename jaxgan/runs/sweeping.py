@@ -39,6 +39,7 @@ from jaxgan.runs.member_table import MemberTable
 from jaxgan.runs.scores import Scorer
 from jaxgan.runs.sweeps import (
     SweepRecord,
+    check_network,
     make_result,
     metrics_file,
     read_results,
@@ -188,14 +189,16 @@ def run_sweep(
         mesh: Where members are trained.
         store: Where all members of a wave fit at once.
         table: What a person sees.
-        scorer: Makes scores of a member, `frechet`, `recall/3` and `classes/kl` among them. Members with results of
-            another feature network are scored again.
+        scorer: Makes scores of a member, `frechet`, `recall/3` and `classes/kl` among them.
 
     Returns:
         The signal that stopped the sweep early, else None.
+
+    Raises:
+        InputError: Members were scored by another feature network.
     """
-    results = [row for row in read_results(run) if row.get("network") == scorer.network]
-    write_results(run, results)
+    check_network(run, scorer.network)
+    results = read_results(run)
     done = {row["member"] for row in results}
     table.recall({row["member"]: row["frechet"] for row in results if row.get("frechet") is not None})
     placed = place_dataset(dataset, mesh)

@@ -69,7 +69,7 @@ def check_new_sweep(path: Path) -> None:
         raise InputError(f"{path} holds a sweep already: add --resume to continue it, or name another --run-dir")
     if holds_run(path):
         raise InputError(f"{path} holds a run, not a sweep: name another --run-dir")
-    check_new(path)
+    check_new(path, SWEEP)
 
 
 def write_sweep(path: Path, record: SweepRecord) -> None:
@@ -165,6 +165,16 @@ def best_members(results: Sequence[Result]) -> list[Result]:
 def read_results(run: Path) -> list[Result]:
     """The rows of the members that are done."""
     return read_row_file(run / RESULTS, "member")
+
+
+def check_network(run: Path, network: str) -> None:
+    """Raises InputError where results are of another feature network: their scores could not be compared."""
+    for row in read_results(run):
+        if (other := row.get("network", network)) != network:
+            raise InputError(
+                f"{run} has scores of the feature network {other}, and the data set here has {network}: bring back the "
+                "folder of the data set, or begin anew in another --run-dir"
+            )
 
 
 def write_results(run: Path, results: Sequence[Result]) -> None:

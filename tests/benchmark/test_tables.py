@@ -69,6 +69,7 @@ def test_figures_of_a_preset_that_has_changed_since_say_so(monkeypatch: pytest.M
     vanilla = PRESETS["vanilla"]
     monkeypatch.setitem(PRESETS, "vanilla", with_values(vanilla, {"every.sample": 7, "seed": 3}))
     assert results.outdated(steps) == []
+    assert results.preset_digest("vanilla") != results.preset_digest("modern")
     monkeypatch.setitem(PRESETS, "vanilla", with_values(vanilla, {"disc.widths": (64,)}))
     assert results.outdated(steps) == ["vanilla"]
     assert said in list(tables.machine_lines("here", file))

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxgan.config import Config, GeneratorConfig
+from jaxgan.config import Config, GeneratorConfig, InputError
 from jaxgan.gan.state import TrainState, init_state
 from jaxgan.runs.checkpoints import Best, digest
 
@@ -78,7 +79,21 @@ def test_a_best_checkpoint_whose_score_cannot_be_read_gives_way(tmp_path: Path, 
 def test_a_distance_of_another_feature_network_is_none_to_compare_with(tmp_path: Path, state: TrainState) -> None:
     with Best(tmp_path, "a") as best:
         best.offer(at(state, 20), 7.5)
+        assert best.meta() == {"step": 20, "sha256": digest(at(state, 20)), "frechet": 7.5, "network": "a"}
+    with pytest.raises(InputError, match="chosen by scores of the feature network a, and the data set here has b"):
+        Best(tmp_path, "b")
+    assert kept(tmp_path) == [20]
+
+
+def test_a_best_checkpoint_that_does_not_say_its_network_is_of_the_one_at_hand(
+    tmp_path: Path, state: TrainState
+) -> None:
+    with Best(tmp_path, "a") as best:
+        best.offer(at(state, 20), 7.5)
+    about = tmp_path / "best" / "20" / "meta" / "metadata"
+    about.write_text(
+        json.dumps({name: value for name, value in json.loads(about.read_text()).items() if name != "network"})
+    )
     with Best(tmp_path, "b") as best:
-        best.offer(at(state, 20), 9.0)
-        assert best.meta() == {"step": 20, "sha256": digest(at(state, 20)), "frechet": 9.0, "network": "b"}
+        best.offer(at(state, 30), 9.0)
     assert kept(tmp_path) == [20]

@@ -28,6 +28,7 @@ from jaxgan.runs.directory import (
     write_atomically,
     write_record,
 )
+from jaxgan.runs.sweeps import check_new_sweep
 
 
 def record(config: Config) -> RunRecord:
@@ -86,6 +87,11 @@ def test_a_directory_that_cannot_be_made_is_not_claimed(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(InputError, match=r"--run-dir .* cannot be written: Not a directory"):
         claim_directory(tmp_path / "runs" / "vanilla-0")
+    # Links to what is gone, as to a disk that is not mounted.
+    (tmp_path / "linked").symlink_to(tmp_path / "gone")
+    for base in (tmp_path / "linked", tmp_path / "linked" / "vanilla-0"):
+        with pytest.raises(InputError, match=r"--run-dir .*linked.* cannot be written: File exists"):
+            claim_directory(base)
 
 
 def test_only_an_empty_or_a_new_directory_takes_a_new_run(tmp_path: Path) -> None:
@@ -95,6 +101,11 @@ def test_only_an_empty_or_a_new_directory_takes_a_new_run(tmp_path: Path) -> Non
     for name in (".lock", ".config.json.a1b2c3"):
         (tmp_path / name).write_text("")
     check_new(tmp_path)
+    (tmp_path / ".sweep.json.a1b2c3").write_text("")
+    with pytest.raises(InputError, match="is not empty"):
+        check_new(tmp_path)
+    (tmp_path / ".config.json.a1b2c3").unlink()
+    check_new_sweep(tmp_path)
     (tmp_path / "file").write_text("")
     for place in (tmp_path, tmp_path / "file"):
         with pytest.raises(InputError, match=str(place)):

@@ -160,7 +160,8 @@ def test_the_table_has_a_column_a_set_and_a_line_a_score() -> None:
         "prob/fake": {"mean": 0.25, "sd": None},
     }
     real: Row = {"frechet": {"mean": 1.0, "sd": None}, "recall/3": {"mean": 1.0, "sd": None}}
-    assert table({"": {"classes/hit": {"mean": 10.0, "sd": 0.0}}})[1] == "classes hit ↑  10"
+    for mean, sd, shown in ((10.0, 0.0, "10"), (9.0, 1.0, "9.0 ±1.0")):
+        assert table({"": {"classes/hit": {"mean": mean, "sd": sd}}})[1] == f"classes hit ↑  {shown}"
     assert table({"step 1,000": step, "real": real}) == [
         "                          step 1,000   real",
         "Fréchet distance ↓       12.35 ±0.04   1.00",

@@ -9,7 +9,7 @@ import pytest
 from gan.small_runs import TINY_SHAPE, changed, random_dataset, tiny
 from rich.console import Console
 
-from jaxgan.config import Config
+from jaxgan.config import Config, InputError
 from jaxgan.devices import host_store, member_mesh
 from jaxgan.gan.state import TrainState
 from jaxgan.members import swept_fields
@@ -19,7 +19,7 @@ from jaxgan.runs.journal import read_row_file
 from jaxgan.runs.member_table import MemberTable
 from jaxgan.runs.scores import Scorer
 from jaxgan.runs.sweeping import run_sweep
-from jaxgan.runs.sweeps import SweepRecord, read_results
+from jaxgan.runs.sweeps import SweepRecord, check_network, read_results, write_results
 
 
 def score(config: Config, state: TrainState) -> dict[str, float]:
@@ -53,10 +53,14 @@ def test_members_that_do_not_share_devices_evenly_are_shown_and_written_down_alo
     last = np.array(losses)[:, -1]
     shown = f"3 members  D loss {last.mean():.3f} ({last.min():.3f} to {last.max():.3f})"
     assert shown in capsys.readouterr().out
-    # Scores of another feature network are no longer those of the sweep.
-    other = Scorer("digits-89abcdef", lambda config, state: {**score(config, state), "frechet": 9.0})
-    assert run_sweep(record, random_dataset(64, TINY_SHAPE), tmp_path, mesh, host_store(), table, other) is None
-    assert [(row["network"], row["frechet"]) for row in read_results(tmp_path)] == [("digits-89abcdef", 9.0)] * 3
+    # Scores of two feature networks cannot be compared.
+    before = read_results(tmp_path)
+    other = Scorer("digits-89abcdef", score)
+    with pytest.raises(InputError, match="feature network digits-01234567, and the data set here has digits-89abcdef"):
+        run_sweep(record, random_dataset(64, TINY_SHAPE), tmp_path, mesh, host_store(), table, other)
+    assert read_results(tmp_path) == before
+    write_results(tmp_path, [{name: value for name, value in row.items() if name != "network"} for row in before])
+    check_network(tmp_path, "digits-89abcdef")  # Of earlier versions, which do not say.
 
 
 @pytest.fixture
