@@ -143,13 +143,18 @@ def _programs_folder() -> Path | None:
     """
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = home / "jaxgan" / "programs" / (platform.node() or "here")
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = folder.stat()
+        home.mkdir(parents=True, exist_ok=True)
+        folder = home
+        for name in ("jaxgan", "programs", platform.node() or "here"):
+            folder /= name
+            folder.mkdir(mode=0o700, exist_ok=True)
+            about = folder.stat()
+            # Who may write to a folder above can put another in the place of this one.
+            if about.st_uid != os.getuid() or about.st_mode & 0o022:
+                return None
     except (OSError, RuntimeError):  # Not every user has a home.
         return None
-    private = about.st_uid == os.getuid() and not about.st_mode & 0o077
-    return folder if private and os.access(folder, os.W_OK) else None
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:

@@ -2,24 +2,27 @@
 
 JAX's profiler says how long each instruction of the compiled program ran, and the program's text what it is for
 (`hlo.py`). Time in which none ran is dispatch: of the loop, of threads, of kernels. Recording makes short instructions
-longer, so shares are of recorded time, and the seconds beside them are those shares of a step that is not recorded.
+longer, so shares are of recorded time (their means over a few recordings), and the seconds beside them are those shares
+of steps that are not recorded.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.benchmark import hlo
 from experiments.benchmark.settings import Work, on_device
+from experiments.benchmark.stats import spread
 
-TRACED = 50
-"""Steps that are recorded."""
+TRACED, TRACES = 200, 3
+"""Steps that are recorded at once, and how often."""
 DISPATCH = "dispatch"
 
 
@@ -34,7 +37,7 @@ class Event(NamedTuple):
 
 def measure(work: Work) -> dict[str, Any]:
     """Shares and microseconds of a step by category, for every system."""
-    return {"traced_steps": TRACED, "systems": {system: _measure(work, system) for system in work.settings.systems}}
+    return {"systems": {system: _measure(work, system) for system in work.settings.systems}}
 
 
 def _measure(work: Work, system: str) -> dict[str, Any]:
@@ -47,19 +50,33 @@ def _measure(work: Work, system: str) -> dict[str, Any]:
     config, dataset = work.config(system), on_device(work)
     state = init_state(config, jax.random.key(0))
     text = train_loop.program.lower(config.structure, state, dataset, jnp.int32(1)).compile().as_text()
+    microseconds: list[float] = []
     state, _ = train_steps(config, state, dataset, TRACED)
-    began = time.perf_counter()
-    state, _ = train_steps(config, state, dataset, TRACED)
-    microseconds = (time.perf_counter() - began) / TRACED * 1e6
+    length = TRACED
+    for _ in range(work.settings.repeats + 1):  # The first says how many steps the others shall make.
+        began = time.perf_counter()
+        state, _ = train_steps(config, state, dataset, length)
+        microseconds.append((time.perf_counter() - began) / length * 1e6)
+        length = max(10, round(work.settings.seconds / microseconds[-1] * 1e6))
+    kinds, recorded = hlo.categories(text), []
+    for _ in range(TRACES):
+        state, events = _record(lambda state=state: train_steps(config, state, dataset, TRACED)[0])
+        recorded.append(attribute(events, kinds))
+    shares = {name: statistics.fmean(each[name] for each in recorded) for name in recorded[0]}
+    return {"microseconds": spread(microseconds[1:]), "shares": shares}
+
+
+def _record(run: Callable[[], Any]) -> tuple[Any, list[Event]]:
+    """What a function returns, and the instructions that ran meanwhile."""
+    import jax
+
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
     with tempfile.TemporaryDirectory(prefix="jaxgan-trace-") as folder:
         with jax.profiler.trace(folder, profiler_options=options):
-            state, _ = train_steps(config, state, dataset, TRACED)
+            returned = run()
         (path,) = Path(folder).rglob("*.trace.json.gz")
-        events = list(read_events(json.loads(gzip.decompress(path.read_bytes()))))
-    shares = attribute(events, hlo.categories(text))
-    return {"microseconds": microseconds, "shares": shares}
+        return returned, list(read_events(json.loads(gzip.decompress(path.read_bytes()))))
 
 
 def read_events(trace: Mapping[str, Any]) -> Iterable[Event]:

@@ -48,23 +48,23 @@ def _processor() -> str:
 
 
 def matmul_rate(repeats: int = 3) -> float:
-    """Operations per second of a float32 product of MATMUL-wide square matrices: the best of a few.
+    """Operations per second of float32 products of MATMUL-wide square matrices, one after the other: the best of a few.
 
     On a GPU it is at JAX's default precision, which is that of the training program too.
     """
     import jax
 
-    a = jax.random.normal(jax.random.key(0), (MATMUL, MATMUL))
-    return 2 * MATMUL**3 / _best_seconds(jax.jit(lambda x: x @ x), a, repeats)
+    # So scaled, a product is about as large as its factors.
+    a = jax.random.normal(jax.random.key(0), (MATMUL, MATMUL)) * MATMUL**-0.5
+    products = 4 if jax.devices()[0].platform == "cpu" else 40
+    return 2 * MATMUL**3 / _best_seconds(lambda _, x: x @ a, a, products, repeats)
 
 
 def copy_bandwidth(repeats: int = 5) -> float:
-    """Bytes read and written per second by a copy of a large array: the best of a few."""
-    import jax
+    """Bytes read and written per second where a large array is read and written in its place: the best of a few."""
     import jax.numpy as jnp
 
-    a = jnp.ones(COPIED // 4)
-    return 2 * COPIED / _best_seconds(jax.jit(lambda x: x + 1.0), a, repeats)
+    return 2 * COPIED / _best_seconds(lambda _, x: x + 1.0, jnp.ones(COPIED // 4), 40, repeats)
 
 
 def launch_floor(kernels: int, steps: int = 200, repeats: int = 5) -> float:
@@ -78,18 +78,24 @@ def launch_floor(kernels: int, steps: int = 200, repeats: int = 5) -> float:
             x = jax.lax.optimization_barrier(x + 1.0)
         return x
 
-    loop = jax.jit(lambda x: jax.lax.fori_loop(0, steps, step, x))
-    return steps / _best_seconds(loop, jnp.zeros(()), repeats)
+    return 1.0 / _best_seconds(step, jnp.zeros(()), steps, repeats)
 
 
-def _best_seconds(function: Any, argument: Any, repeats: int) -> float:
-    function(argument).block_until_ready()
+def _best_seconds(step: Any, start: Any, steps: int, repeats: int) -> float:
+    """Seconds of a step of a loop of a traced length, as a training is, in the best of a few.
+
+    In a loop neither the start of a program counts nor memory that the system has to find.
+    """
+    import jax
+
+    loop = jax.jit(lambda x, n: jax.lax.fori_loop(0, n, step, x))
+    loop(start, steps).block_until_ready()
     seconds = []
     for _ in range(repeats):
         began = time.perf_counter()
-        function(argument).block_until_ready()
+        loop(start, steps).block_until_ready()
         seconds.append(time.perf_counter() - began)
-    return min(seconds)
+    return min(seconds) / steps
 
 
 def median_matmul_rate(times: int = 3) -> float:

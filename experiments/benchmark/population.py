@@ -18,6 +18,8 @@ from jaxgan.runs.sweeping import SHORTEST_PIECE
 
 SYSTEMS = ("vanilla", "modern")
 MEMBERS = (2, 4, 8, 16, 32, 64)
+MORE_MEMBERS = (256, 1024)
+"""On an accelerator, which takes many to be filled."""
 ONE_BY_ONE = 1
 FEWEST = SHORTEST_PIECE
 """Steps of each member in a piece, however long they take: what a sweep makes."""
@@ -37,10 +39,13 @@ def measure(work: Work) -> dict[str, Any]:
 
 
 def _measure(work: Work, system: str) -> dict[str, Any]:
+    import jax
+
     config = work.config(system)
     with ExitStack() as stack:
         processes: dict[int, Process] = {}
-        sizes = [members for members in MEMBERS if members * step_flops(config) <= work.settings.largest]
+        sizes = MEMBERS if jax.devices()[0].platform == "cpu" else MEMBERS + MORE_MEMBERS
+        sizes = [members for members in sizes if members * step_flops(config) <= work.settings.largest]
         for members in (ONE_BY_ONE, *sizes):
             alone = members == ONE_BY_ONE
             processes[members] = stack.enter_context(peer_process(OURS if alone else POPULATION))

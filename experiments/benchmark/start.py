@@ -2,7 +2,7 @@
 
 Once as a program of a few lines, split into interpreter, imports, data and compiling (with the initial state and the
 step itself), and once as `python -m jaxgan.train`, until the first row of its journal is there. The data set is
-prepared. The cache is JAX's own, in a folder of this measurement's.
+prepared. The cache is JAX's own for the one, and for the other as `jaxgan` keeps it, both in folders made for this.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def _door(work: Work, cache: str) -> float:
         journal = Path(folder) / "run" / "metrics.jsonl"
         line = [*train_command(work), "--run-dir", str(journal.parent), "--every.log", "1"]
         began = time.time()
-        process = subprocess.Popen(line, cwd=ROOT, env=_environment(cache), stdout=subprocess.DEVNULL)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_COMPILATION_", "JAX_PERSISTENT_"))}
+        environment["XDG_CACHE_HOME"] = cache
+        process = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
         try:
             while not (journal.exists() and journal.stat().st_size):
                 if process.poll() is not None or time.time() - began > PATIENCE:

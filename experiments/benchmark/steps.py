@@ -53,6 +53,9 @@ def _build(processes: Mapping[str, Process], work: Work, system: str, found: dic
         except PeerMissing as reason:
             found["missing"][name] = str(reason)
             continue
+        if process.facts["device"] == "cpu" != processes[OURS].facts["device"]:
+            found["missing"][name] = "sees no accelerator here"
+            continue
         process.train(WARM_UP)
         found["peers"][name] = process.facts
         ready[name] = process

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmark import results
+from experiments.benchmark import goals, results
 from experiments.benchmark.hlo import CATEGORIES
 from experiments.benchmark.peers import OURS, PEERS
 from experiments.benchmark.stats import spread
@@ -55,6 +55,7 @@ def machine_lines(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     yield f"## {name}"
     yield ""
     yield _machine(found["machine"])
+    yield from ("", "### Goals", "", *goals.lines(found["machine"], sections))
     for key, make in TABLES.items():
         if key in sections:
             section = sections[key]
@@ -95,7 +96,8 @@ def steps_table(found: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"Losses after {check['steps']} steps, {check['seeds']} seeds each: of {count} comparisons with ours "
         f"{f'{len(failures)} differ' if failures else 'none differs'} "
-        f"(Welch's test, level {check['level']} for all together)."
+        f"(Welch's test, level {check['level']} for all together; the least p-value is "
+        f"{min(loss['p'] for pair in check['comparisons'].values() for loss in pair.values()):.2g})."
     )
 
 
@@ -143,8 +145,9 @@ def breakdown_table(found: Mapping[str, Any]) -> Iterator[str]:
     names = (*CATEGORIES, "dispatch")
     yield from _head("system", "microseconds a step", *names)
     for system, row in found["systems"].items():
-        cells = [f"{share * row['microseconds']:,.0f} ({share:.0%})" for share in map(row["shares"].get, names)]
-        yield _row(f"`{system}`", f"{row['microseconds']:,.0f}", *cells)
+        median = row["microseconds"]["median"]
+        cells = [f"{share * median:,.0f} ({share:.0%})" for share in map(row["shares"].get, names)]
+        yield _row(f"`{system}`", _range(row["microseconds"]), *cells)
 
 
 def growth_table(found: Mapping[str, Any]) -> Iterator[str]:
@@ -182,9 +185,9 @@ def whole_table(found: Mapping[str, Any]) -> Iterator[str]:
     """One sentence."""
     peak = f"{found['peak_memory'] / 1e6:,.0f} MB" if found["peak_memory"] else "not known on this system"
     yield (
-        f"`python -m jaxgan.train {found['system']}`, {found['steps']:,} steps: {found['seconds']:,.1f} s from start "
-        f"to exit, {found['overhead']:+.1%} over {found['bare_seconds']:,.1f} s of bare `train_steps` "
-        f"({' and '.join(f'{half:,.1f}' for half in found['bare_halves'])} s for the halves before and after it); "
+        f"`python -m jaxgan.train {found['system']}`, {found['steps']:,} steps: "
+        f"{_range(found['seconds'], '{:,.1f}')} s from start to exit, {_range(found['overhead'], '{:+.1%}')} over "
+        f"{_range(found['bare_seconds'], '{:,.1f}')} s of bare `train_steps`, half of them before and half after it; "
         f"peak memory {peak}."
     )
 

@@ -2,7 +2,7 @@
 
 `python -m jaxgan.train vanilla` with its default cadences as a whole process, from start to exit, over the time of as
 many bare `train_steps` in a process that has compiled them: half of those before it and half after, so that a machine
-that grows slower or faster favours neither.
+that grows slower or faster favours neither. All of that a few times.
 """
 
 from __future__ import annotations
@@ -17,25 +17,34 @@ from experiments.benchmark.peers import OURS
 from experiments.benchmark.processes import ROOT, peak_memory, peer_process
 from experiments.benchmark.settings import Work
 from experiments.benchmark.start import SYSTEM, train_command
+from experiments.benchmark.stats import spread
 
+REPEATS = 3
 LOOK = 0.05
 """Seconds between looks at the process, which has no memory of its peak when it has ended."""
 
 
 def measure(work: Work) -> dict[str, Any]:
-    """Seconds of both, their ratio, and the peak resident memory of the process."""
+    """Seconds of both, their ratios, and the peak resident memory of the processes."""
     steps = work.settings.whole_steps
+    whole, bare, peaks = [], [], []
     with peer_process(OURS) as process:
         process.build(work.config(SYSTEM), work.images)
         process.train(10)
-        before = process.train(steps // 2)["seconds"]
-        seconds, peak = _run(work, steps)
-        after = process.train(steps - steps // 2)["seconds"]
-    bare = before + after
-    return {"system": SYSTEM, "steps": steps, "seconds": seconds, "bare_seconds": bare} | {
-        "bare_halves": [before, after],
-        "overhead": seconds / bare - 1.0,
-        "peak_memory": peak,
+        for _ in range(min(REPEATS, work.settings.repeats)):
+            before = process.train(steps // 2)["seconds"]
+            seconds, peak = _run(work, steps)
+            after = process.train(steps - steps // 2)["seconds"]
+            whole.append(seconds)
+            bare.append(before + after)
+            peaks.append(peak)
+    return {
+        "system": SYSTEM,
+        "steps": steps,
+        "seconds": spread(whole),
+        "bare_seconds": spread(bare),
+        "overhead": spread([a / b - 1.0 for a, b in zip(whole, bare, strict=True)]),
+        "peak_memory": max(peaks),
     }
 
 

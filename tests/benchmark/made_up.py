@@ -26,7 +26,7 @@ def found() -> dict[str, Any]:
     rates = {"jaxgan": spread([100.0, 110.0, 90.0]), "torch-eager": spread([50.0, 44.0, 60.0])}
     rates["jax-loop"] = spread([20.0, 20.0, 20.0])
     same = {"vanilla, PyTorch eager": {"loss/gen": {"ours": 1.0, "theirs": 1.1, "p": 0.5}}}
-    row = {"flops": 2_000_000_000, "xla_flops": 2_100_000_000, "bytes": 10**7, "xla_bytes": 10**8}
+    row = {"flops": 2_000_000_000, "xla_flops": 2_100_000_000, "bytes": 10**7}
     row |= {"rate": spread([100.0]), "share": spread([0.5])}
     return {
         "steps": {
@@ -38,7 +38,9 @@ def found() -> dict[str, Any]:
         },
         "limit": {"matmul": spread([4e11]), "copy": spread([2e10]), "systems": {"vanilla": row}, "failures": []},
         "breakdown": {
-            "systems": {"vanilla": {"microseconds": 1000.0, "shares": dict.fromkeys([*CATEGORIES, DISPATCH], 0.2)}}
+            "systems": {
+                "vanilla": {"microseconds": spread([1000.0]), "shares": dict.fromkeys([*CATEGORIES, DISPATCH], 0.2)}
+            }
         },
         "growth": {
             "rows": [{"along": "batch", "value": 8192, "flops": 10**9, "rate": spread([3.0]), "memory": 5 * 10**8}],
@@ -49,10 +51,9 @@ def found() -> dict[str, Any]:
         "whole": {
             "system": "vanilla",
             "steps": 1000,
-            "seconds": 10.5,
-            "bare_seconds": 10.0,
-            "bare_halves": [5.0, 5.0],
-            "overhead": 0.05,
+            "seconds": spread([10.5]),
+            "bare_seconds": spread([10.0]),
+            "overhead": spread([0.05]),
             "peak_memory": 7 * 10**8,
         },
         "quality": {

@@ -44,7 +44,7 @@ def test_every_question_makes_lines_with_its_figures() -> None:
         "batch 8,192",
         "130: 1.30 (1.30 to 1.30)",
         "| whole | 3.00 (3.00 to 3.00) | 1.50",
-        "+5.0% over 10.0 s",
+        "+5.0% (+5.0% to +5.0%) over 10.0 (10.0 to 10.0) s",
         "700 MB",
     ):
         assert figure in text, figure
