@@ -8,14 +8,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from jaxgan.config import DataConfig
+from jaxgan.config import DataConfig, InputError
 from jaxgan.data import cache
 from jaxgan.data.folders import prepared_folder
 
@@ -196,6 +196,14 @@ def succeed(done: subprocess.CompletedProcess[str]) -> str:
     """The standard output of a command that succeeded."""
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def refusal(main: Callable[[Sequence[str]], int], *arguments: object) -> str:
+    """The line with which a door refuses its arguments, without a process of its own (which `complaint` looks at)."""
+    with pytest.raises(InputError) as refused:
+        main(list(map(str, arguments)))
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:

@@ -11,11 +11,12 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from running import LIGHTLY, ScoredRun, complaint, run, succeed
+from running import LIGHTLY, ScoredRun, complaint, refusal, run, succeed
 
 import jaxgan
 from jaxgan import yardsticks
 from jaxgan.config import with_values
+from jaxgan.evaluate import main
 from jaxgan.gan.objectives import judgement
 from jaxgan.gan.sampling import discriminate
 from jaxgan.metrics.classifier import scale
@@ -252,23 +253,23 @@ BAD = [
 
 @pytest.mark.parametrize(("arguments", "named"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
 def test_a_bad_flag_is_refused_in_one_line(scored: ScoredRun, arguments: list[str], named: str) -> None:
-    assert named in complaint(evaluate(scored.path, *arguments))
+    assert named in refusal(main, scored.path, *arguments)
     assert not (scored.path / "scores.json").exists()
 
 
 def test_no_run_and_a_run_without_checkpoints_are_refused(scored_copy: Path, tmp_path: Path) -> None:
     assert "holds no run" in complaint(evaluate(tmp_path))
     shutil.rmtree(scored_copy / "checkpoints")
-    assert "no checkpoint" in complaint(evaluate(scored_copy))
+    assert "no checkpoint" in refusal(main, scored_copy)
 
 
 def test_the_best_of_a_run_that_keeps_none_is_refused_with_what_to_do(scored_copy: Path) -> None:
     shutil.rmtree(scored_copy / "best")
-    assert "--keep-best" in complaint(evaluate(scored_copy, "--checkpoint", "best"))
+    assert "--keep-best" in refusal(main, scored_copy, "--checkpoint", "best")
 
 
 def test_data_that_changed_since_the_run_is_refused(scored_copy: Path) -> None:
     record = scored_copy / "config.json"
     fingerprint = read_record(scored_copy).dataset.fingerprint
     record.write_text(record.read_text().replace(fingerprint, "0" * 64))
-    assert "fingerprint" in complaint(evaluate(scored_copy))
+    assert "fingerprint" in refusal(main, scored_copy)

@@ -25,6 +25,7 @@ from running import (
     environment,
     finish,
     prepare_small_data,
+    refusal,
     restart,
     resume,
     run,
@@ -41,7 +42,7 @@ from jaxgan.config import Config, InputError, flag, leaves, with_values
 from jaxgan.presets import DESCRIPTIONS, PRESETS
 from jaxgan.runs.directory import owned, read_record
 from jaxgan.runs.journal import read_rows
-from jaxgan.train import _parse, split_preset
+from jaxgan.train import _parse, main, split_preset
 
 CADENCES = ("--every.log", "1", "--every.sample", "20", "--every.checkpoint", "20")
 
@@ -488,26 +489,26 @@ CONTRADICTIONS = [
 def test_a_config_that_contradicts_the_stored_one_is_refused_by_field(
     finished: tuple[Path, str], arguments: list[str]
 ) -> None:
-    line = complaint(run("train", "--run-dir", finished[0], "--resume", "--num-steps", "200", *arguments))
+    line = refusal(main, "--run-dir", finished[0], "--resume", "--num-steps", "200", *arguments)
     assert arguments[0] in line
     assert "contradicts" in line
 
 
 def test_another_preset_or_fewer_steps_than_were_made_are_refused_on_resume(finished: tuple[Path, str]) -> None:
-    assert "preset vanilla" in complaint(run("train", "logged", "--run-dir", finished[0], "--resume"))
-    assert "--num-steps 50" in complaint(run("train", "--run-dir", finished[0], "--resume", "--num-steps", "50"))
+    assert "preset vanilla" in refusal(main, "logged", "--run-dir", finished[0], "--resume")
+    assert "--num-steps 50" in refusal(main, "--run-dir", finished[0], "--resume", "--num-steps", "50")
 
 
 def test_data_that_changed_since_the_run_began_is_refused(finished: tuple[Path, str], tmp_path: Path) -> None:
     other = prepare_small_data(tmp_path / "other", seed=1)
     arguments = ("--run-dir", finished[0], "--resume", "--num-steps", "200", "--data.data-dir", other)
-    assert "fingerprint" in complaint(run("train", *arguments))
+    assert "fingerprint" in refusal(main, *arguments)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}', '{"format": 1, "config": {"seed": 1}}'])
 def test_a_damaged_record_is_refused(copied: Path, text: str) -> None:
     (copied / "config.json").write_text(text)
-    assert "config.json" in complaint(run("train", "--run-dir", copied, "--resume"))
+    assert "config.json" in refusal(main, "--run-dir", copied, "--resume")
 
 
 @pytest.mark.parametrize(
@@ -533,7 +534,7 @@ def test_a_run_that_has_lost_its_checkpoints_does_not_begin_anew(copied: Path, a
 def test_a_record_with_a_value_out_of_range_is_refused(copied: Path) -> None:
     path = copied / "config.json"
     path.write_text(path.read_text().replace('"batch_size": 8', '"batch_size": 0'))
-    assert "--batch-size" in complaint(run("train", "--run-dir", copied, "--resume"))
+    assert "--batch-size" in refusal(main, "--run-dir", copied, "--resume")
 
 
 def truncate(checkpoint: Path) -> None:

@@ -223,5 +223,5 @@ def _first_reason(error: BaseException) -> str:
     return "; ".join(cattrs.transform_error(error, format_exception=_format_exception))
 
 
-def _format_exception(error: BaseException, kind: type | None) -> str:
+def _format_exception(error: BaseException, kind: Any) -> str:
     return str(error) if isinstance(error, InputError) else format_exception(error, kind)

@@ -10,10 +10,14 @@ import numpy as np
 
 from jaxgan.config import Config, with_values
 from jaxgan.gan.batches import Batch, Dataset, draw_batch
+from jaxgan.presets import PRESETS
 
 T = TypeVar("T")
 
 TINY_SHAPE = (4, 4, 1)
+
+SYSTEMS = tuple(name for name in PRESETS if name not in ("best", "stacked"))
+"""Presets of which the others are variants where neither members nor devices are looked at."""
 
 draw = jax.jit(draw_batch, static_argnums=0)
 

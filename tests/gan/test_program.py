@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_runs import GAME, TINY_SHAPE, bits, changed, differing, draw, random_dataset
+from small_runs import GAME, SYSTEMS, TINY_SHAPE, bits, changed, differing, draw, random_dataset
 
 from jaxgan.config import Config, InputError
 from jaxgan.gan import program
@@ -76,7 +76,7 @@ def test_configs_that_differ_in_numbers_only_share_one_program_and_compute_diffe
 # The same bits.
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", SYSTEMS)
 def test_a_run_has_the_same_bits_wherever_it_is_cut(
     preset: str, dataset: Dataset, fresh: Callable[[str], TrainState]
 ) -> None:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_runs import GAME, TINY_SHAPE, bits, changed, differing, first_batch, random_dataset, tiny
+from small_runs import GAME, SYSTEMS, TINY_SHAPE, bits, changed, differing, first_batch, random_dataset, tiny
 
 from jaxgan.config import Config
 from jaxgan.gan.batches import Batch, Dataset
@@ -50,7 +50,7 @@ def of_player(state: TrainState, player: str) -> dict[str, Any]:
 # Isolation.
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", SYSTEMS)
 def test_the_discriminators_update_changes_every_leaf_of_its_own_and_none_of_the_generator(
     preset: str, updates: Callable[[str], Updates]
 ) -> None:
@@ -61,7 +61,7 @@ def test_the_discriminators_update_changes_every_leaf_of_its_own_and_none_of_the
     assert differing((before.step, before.key, before.hyper), (between.step, between.key, between.hyper)) == []
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", SYSTEMS)
 def test_the_generators_update_changes_every_leaf_of_its_own_through_its_fakes_and_none_of_the_discriminator(
     preset: str, updates: Callable[[str], Updates]
 ) -> None:
@@ -72,7 +72,7 @@ def test_the_generators_update_changes_every_leaf_of_its_own_through_its_fakes_a
     assert differing((between.step, between.key, between.hyper), (after.step, after.key, after.hyper)) == []
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", SYSTEMS)
 def test_adam_counts_its_own_updates_twice_for_a_discriminator_on_halves(
     preset: str, updates: Callable[[str], Updates]
 ) -> None:
