@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import statistics
 import time
 from collections.abc import Mapping
 from importlib import metadata
@@ -96,8 +95,3 @@ def _best_seconds(step: Any, start: Any, steps: int, repeats: int) -> float:
         loop(start, steps).block_until_ready()
         seconds.append(time.perf_counter() - began)
     return min(seconds) / steps
-
-
-def median_matmul_rate(times: int = 3) -> float:
-    """The median of a few `matmul_rate`."""
-    return statistics.median(matmul_rate() for _ in range(times))

@@ -93,11 +93,11 @@ def steps_table(found: Mapping[str, Any]) -> Iterator[str]:
     check, failures = found["check"], found["failures"]
     count = sum(map(len, check["comparisons"].values()))
     yield ""
+    least = min((loss["p"] for pair in check["comparisons"].values() for loss in pair.values()), default=1.0)
     yield (
         f"Losses after {check['steps']} steps, {check['seeds']} seeds each: of {count} comparisons with ours "
         f"{f'{len(failures)} differ' if failures else 'none differs'} "
-        f"(Welch's test, level {check['level']} for all together; the least p-value is "
-        f"{min(loss['p'] for pair in check['comparisons'].values() for loss in pair.values()):.2g})."
+        f"(Welch's test, level {check['level']} for all together; the least p-value is {least:.2g})."
     )
 
 

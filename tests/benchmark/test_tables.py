@@ -31,6 +31,16 @@ def test_ratios_are_taken_repeat_by_repeat_to_the_fastest_peer() -> None:
     assert "of 1 comparisons with ours none differs" in lines[-1]
 
 
+def test_steps_that_no_peer_was_there_to_race_have_a_table_too() -> None:
+    steps = found()["steps"]
+    alone = {"vanilla": {"jaxgan": steps["systems"]["vanilla"]["jaxgan"]}}
+    check = {**steps["check"], "comparisons": {}}
+    peers = {"jaxgan": steps["peers"]["jaxgan"]}
+    lines = list(tables.steps_table({**steps, "systems": alone, "peers": peers, "check": check}))
+    assert lines[2] == "| `vanilla` | 100 (90 to 110) |  |"
+    assert "of 0 comparisons with ours none differs" in lines[-1]
+
+
 def test_shares_and_counts_are_in_the_table_of_limits() -> None:
     lines = list(tables.limit_table(found()["limit"]))
     assert lines[2] == "| `vanilla` | 2,000.0 | +5.0% | 100 (100 to 100) | 50% (50% to 50%) |"
