@@ -20,6 +20,7 @@ PADDING = 1
 _TARGET_SIDE = 448  # Pixels that a grid is about as wide as.
 _CAPTION_HEIGHT = 20
 _CURVE_POINTS = 500
+_START = 0.02  # The share of a run whose losses, often far above all others, do not set the scale of its plot.
 # Sixteen levels of brightness, which nobody misses, make a film half as large.
 _FILM_LEVELS = [round(level / 17) * 17 for level in range(256)]
 
@@ -145,6 +146,7 @@ def write_curves(rows: list[dict[str, float]], config: Config, target: Path) -> 
     if probabilities:
         plots += [("prob/real", "D(real)", "C2", 1), ("prob/fake", "D(fake)", "C3", 1)]
     lines = equilibrium(config)
+    panels[0].set_ylim(*loss_limits(rows, [lines[name] for name, *_ in plots[:2] if name in lines]))
     for name, label, colour, panel in plots:
         values = np.array([row[name] for row in rows])
         panels[panel].plot(steps, values, color=colour, alpha=0.25, linewidth=0.6)
@@ -163,6 +165,18 @@ def write_curves(rows: list[dict[str, float]], config: Config, target: Path) -> 
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110)
     write_atomically(target, buffer.getvalue())
+
+
+def loss_limits(rows: list[dict[str, float]], lines: list[float]) -> tuple[float, float]:
+    """Least and most of the axis on which both players' losses and the lines of their equilibrium are all seen.
+
+    Only the first steps of a run may be outside, where they are beyond all that follows.
+    """
+    after = [row for row in rows if row["step"] >= _START * rows[-1]["step"]]
+    values = [*lines, *(row[name] for row in after for name in ("loss/disc", "loss/gen"))]
+    finite = [value for value in values if math.isfinite(value)] or [0.0]
+    margin = 0.05 * (max(finite) - min(finite)) or 0.5
+    return min(finite) - margin, max(finite) + margin
 
 
 def _running_mean(

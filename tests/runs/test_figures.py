@@ -93,6 +93,16 @@ def test_curves_do_without_probabilities(tmp_path: Path) -> None:
         assert picture.size == (990, 440)
 
 
+def test_the_first_steps_of_a_run_do_not_squash_its_losses() -> None:
+    rows = [{"step": step, "loss/disc": 0.6, "loss/gen": 1.0} for step in range(100, 60_001, 100)]
+    rows[0] |= {"loss/gen": 19.0}
+    assert figures.loss_limits(rows, [math.log(2)]) == pytest.approx((0.58, 1.02))
+    assert figures.loss_limits(rows, [2.0]) == pytest.approx((0.53, 2.07))  # A line is seen,
+    rows[-1] |= {"loss/disc": -3.0, "loss/gen": math.inf}
+    assert figures.loss_limits(rows, [2.0]) == pytest.approx((-3.25, 2.25))  # and an end that goes wrong,
+    assert figures.loss_limits(rows[:1], []) == pytest.approx((0.6 - 0.92, 19.0 + 0.92))  # and a run that hardly began.
+
+
 def test_the_lines_of_the_equilibrium_are_named() -> None:
     assert figures._name(2 * math.log(2)) == "2 ln 2 = 1.386"
     assert figures._name(math.log(2)) == "ln 2 = 0.693"
