@@ -14,9 +14,9 @@ from typing import Annotated
 import tyro
 
 from jaxgan.runs.directory import read_record, write_atomically
+from jaxgan.runs.loading import load_state
 from jaxgan.runs.published import encode_generator
 from jaxgan.runs.scores import SCORES, read_scores
-from jaxgan.sample import load_state
 
 PUBLISHED = Path(__file__).parents[1] / "jaxgan" / "published"
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jaxgan.gan.updates import discriminator_update, generator_update, train_step
     from jaxgan.metrics.scores import score
     from jaxgan.presets import PRESETS
+    from jaxgan.runs.loading import load_run
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,7 @@ _HOMES = {
     "generator_update": "gan.updates",
     "init_state": "gan.state",
     "load_dataset": "data.dataset",
+    "load_run": "runs.loading",
     "score": "metrics.scores",
     "train_step": "gan.updates",
     "train_steps": "gan.program",
@@ -51,6 +53,7 @@ __all__ = [
     "generator_update",
     "init_state",
     "load_dataset",
+    "load_run",
     "score",
     "train_step",
     "train_steps",

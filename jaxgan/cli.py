@@ -28,8 +28,12 @@ PROGRAMS_BYTES = 512 * 2**20
 """Compiled programs that are kept at most; the ones that were not used for longest go first."""
 
 # Errors of files that a user can mend: room, rights, and names.
-_USERS_OWN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS}
+_USERS_OWN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EMFILE, errno.EIO}
 _USERS_OWN |= {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+
+# What a shell may say that would change the numbers of a run, or keep its files from being read or its figures drawn.
+_NOT_OURS = ("JAX_ENABLE_X64", "JAX_DEFAULT_PRNG_IMPL", "JAX_THREEFRY_PARTITIONABLE", "JAX_TRANSFER_GUARD")
+_PLOTS = {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
 
 _BOX = "╭╮╰╯│─"
 _OUT_OF_MEMORY = (
@@ -66,8 +70,16 @@ def parse(
 
 
 def _at_home(value: T) -> T:
-    """The same with ~ in all of its paths resolved: no shell does that in `--run-dir=~/runs`."""
+    """The same with ~ in all of its paths resolved: no shell does that in `--run-dir=~/runs`.
+
+    Raises:
+        InputError: A path is not text: neither JAX nor Orbax could write there.
+    """
     if isinstance(value, Path):
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            raise InputError(f"the name {str(value)!r} is not UTF-8: choose another") from None
         return expanded(value)  # pyright: ignore[reportReturnType]
     if is_dataclass(value):
         return replace(value, **{field.name: _at_home(getattr(value, field.name)) for field in fields(value)})  # pyright: ignore
@@ -76,7 +88,9 @@ def _at_home(value: T) -> T:
 
 def command_line(door: str, *words: object) -> str:
     """A command as a shell takes it, to be shown."""
-    return shlex.join(["python", "-m", f"jaxgan.{door}", *map(str, words)])
+    # A path that begins with a dash would be read as a flag.
+    shown = [f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word) for word in words]
+    return shlex.join(["python", "-m", f"jaxgan.{door}", *shown])
 
 
 def parse_some(kind: type[T], arguments: Sequence[str], *, usage: str) -> T:
@@ -159,11 +173,10 @@ def _programs_folder() -> Path | None:
 
 def run(main: Callable[[Sequence[str]], int]) -> None:
     """Runs a door and exits: 0 done, 2 the input was wrong, 130 interrupted; no traceback for a user's mistake."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]  (Fréchet in ASCII)
+    _settle()
     try:
         code = main(sys.argv[1:])
-    except (Exception, KeyboardInterrupt) as error:
+    except Exception as error:
         answer = _answer(error)
         if answer is None and not hosts.in_job():
             raise
@@ -175,13 +188,34 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     sys.exit(code)
 
 
-def _answer(error: BaseException) -> int | None:  # noqa: PLR0911 (a table)
+def _settle() -> None:
+    """Makes a process that a shell, a notebook or a service started one like any other."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # It was started with the stream closed.
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (to the end of the process)
+        getattr(sys, name).reconfigure(errors="replace")  # Fréchet in ASCII
+    for name in _NOT_OURS:
+        os.environ.pop(name, None)
+    os.environ.update(_PLOTS)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
+
+
+def _stop(number: int, _: object) -> None:
+    """Ends the process at once: an exception would be lost, or worse, where C has called back into Python.
+
+    Whoever has something to save listens to signals on his own.
+    """
+    if os.isatty(2):
+        os.write(2, b"\x1b[?25h\n")  # The cursor, which a progress bar hides.
+    os._exit(128 + number)
+
+
+def _answer(error: Exception) -> int | None:  # noqa: PLR0911 (a table)
     """The exit code for an error that a user can do something about, after a line that says what; else None."""
     match error:
         case InputError():
             return _complain(str(error))
-        case KeyboardInterrupt():
-            return 128 + signal.SIGINT
         case BrokenPipeError():
             # The reader went away, as `head` does; what is still buffered has nowhere to go.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

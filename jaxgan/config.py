@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -141,7 +141,7 @@ class AugmentConfig:
     shift: int = 0
     """Pixels by which an image is moved at most, each way; 0 leaves all images where they are."""
     probability: float = 0.5
-    """Share of images that are moved, in (0, 1]."""
+    """Share of images whose move is drawn, in (0, 1]; it may be drawn as none."""
 
 
 @dataclass(frozen=True)
@@ -244,13 +244,21 @@ class Config:
             batch_size=self.batch_size,
             accumulate=self.accumulate,
             average_decay=0.5 if self.average_decay > 0 else 0.0,
-            gen=replace(self.gen, optimizer=OptimizerConfig()),
-            disc=replace(self.disc, optimizer=OptimizerConfig()),
+            gen=_structure(self.gen),
+            disc=_structure(self.disc),
             latent=replace(self.latent, scale=1.0),
             objective=objective,
             augment=AugmentConfig(shift=self.augment.shift),
             data=DataConfig(order=self.data.order),
         )
+
+
+Player = TypeVar("Player", GeneratorConfig, DiscriminatorConfig)
+
+
+def _structure(player: Player) -> Player:
+    slope = player.negative_slope if player.activation == "leaky_relu" else 0.0
+    return replace(player, optimizer=OptimizerConfig(), negative_slope=slope)
 
 
 def flag(name: str) -> str:
@@ -322,6 +330,8 @@ def _as_float32(value: Any) -> Any:
 
 
 def _are_widths(widths: tuple[int, ...]) -> bool:
+    if not isinstance(widths, tuple):  # A list cannot be hashed.
+        return False
     return len(widths) > 0 and all(type(width) is int and 1 <= width <= _WIDTH_MAX for width in widths)
 
 
@@ -350,7 +360,18 @@ def _ranges() -> dict[str, tuple[str, Any]]:
         rates = f"{player}.optimizer.learning_rate {player}.optimizer.epsilon"
         rule(rates, "must be a finite number above 0", lambda x: 0 < x < math.inf)
         rule(f"{player}.optimizer.b1 {player}.optimizer.b2", "must be in [0, 1)", lambda x: 0 <= x < 1)
+    for name, choices in _choices(Config):
+        rule(name, f"must be one of {', '.join(choices)}", choices.__contains__)
     return ok
+
+
+def _choices(kind: type, prefix: str = "") -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The fields that take one of some words, and those words, by dotted name."""
+    for name, hint in get_type_hints(kind).items():
+        if is_dataclass(hint):
+            yield from _choices(hint, f"{prefix}{name}.")  # pyright: ignore[reportArgumentType]
+        elif get_origin(hint) is Literal:
+            yield prefix + name, get_args(hint)
 
 
 RANGES = _ranges()
@@ -364,7 +385,7 @@ def _check_combinations(config: Config) -> None:
             f"not {config.data.holdout}"
         )
     if config.keep_best and not config.eval_every:
-        raise InputError("--keep-best needs scores to choose by: add --eval-every N")
+        raise InputError("--keep-best needs scores to choose by: add --eval-every N, or --no-keep-best")
     if config.accumulate > 1:
         if config.gen.batch_norm or config.disc.batch_norm:
             raise InputError("--accumulate splits a batch, but batch norm takes the statistics of a whole one")

@@ -7,7 +7,9 @@ and a thousand run the same code.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -20,6 +22,9 @@ from jaxgan.gan.batches import DATA
 
 RESIDENT_SHARE = 0.5
 """The share of a device's memory up to which training images are kept on it."""
+
+CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where Linux tells how much memory a container may have, in version 2 and 1 of control groups."""
 
 T = TypeVar("T")
 
@@ -62,7 +67,7 @@ def _put(tree: T, sharding: NamedSharding) -> T:
     def put(leaf: Any) -> jax.Array:
         if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             # A key itself cannot be put on devices of other processes.
-            return jax.random.wrap_key_data(put(jax.random.key_data(leaf)))
+            return jax.random.wrap_key_data(put(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
         is_here = isinstance(leaf, np.ndarray) or leaf.is_fully_addressable
         if jax.process_count() == 1 or not is_here:
             return jax.device_put(leaf, sharding)
@@ -125,7 +130,15 @@ def host_store() -> SingleDeviceSharding:
 
 
 def memory_of(mesh: Mesh) -> int:
-    """Bytes of memory that all devices of a mesh have together; on a CPU that of the machine."""
+    """Bytes of memory that all devices of a mesh have together; on a CPU those of the machine, or of the container."""
     device = mesh.devices.flat[0]
     limit = (device.memory_stats() or {}).get("bytes_limit") if device.platform != "cpu" else None
-    return mesh.size * int(limit) if limit else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return mesh.size * int(limit) if limit else _host_memory()
+
+
+def _host_memory() -> int:
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # There is none, or it is called max.
+            limits.append(int(path.read_text()))
+    return min(limits)

@@ -11,12 +11,18 @@ import tyro
 
 from jaxgan import cli, yardsticks
 from jaxgan.config import Config, InputError, with_values
-from jaxgan.sample import LatentScale, Step, load_state, scaled, wanted_step
+from jaxgan.sample import LatentScale, scaled, wanted_step
 
 if TYPE_CHECKING:
     from jaxgan.gan.state import TrainState
     from jaxgan.runs.directory import RunRecord
+    from jaxgan.runs.loading import Step
     from jaxgan.runs.scores import Row, Scores
+
+
+MOST_IMAGES = 10_000
+"""Images of a draw that any data set takes; of a small one the reference rows have fewer."""
+_SHOWN = 4  # Checkpoints that the table has room for.
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,9 @@ class Arguments:
     every_checkpoint: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Score every checkpoint of the run, once each, and plot the scores over the steps."""
     against: yardsticks.Split = "test"
-    """Real images to score against: the test split, the first 5,000 training images, or 10,000 of the others."""
-    num: int = 10_000
+    """Real images to score against: the test split, the validation images (the first 5,000 training images), or 10,000
+    of the other training images."""
+    num: int = MOST_IMAGES
     """Images of a draw. Scores of different numbers cannot be compared."""
     draws: int | None = None
     """Independent draws of images, by default 3, or 1 of every checkpoint; the table shows mean and deviation."""
@@ -59,6 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     cli.start_jax()
 
     from jaxgan.runs.checkpoints import checkpoint_steps
+    from jaxgan.runs.loading import load_state
 
     if not (there := checkpoint_steps(wanted.run)):
         raise InputError(f"{wanted.run} has no checkpoint yet")
@@ -66,6 +74,8 @@ def main(arguments: Sequence[str]) -> int:
     if wanted.checkpoint is not None:
         load_state(wanted.run, record, steps[0])  # Says at once where there is no such checkpoint.
     yardstick = yardsticks.prepare_yardstick(record, wanted.against)
+    if wanted.num > (most := max(MOST_IMAGES, len(yardstick.training))):
+        raise InputError(f"--num {wanted.num} is more than the {most:,} real images that reference rows are made of")
     protocol = scores.Protocol(
         network=yardstick.network.version,
         dataset=record.dataset.name,
@@ -83,7 +93,8 @@ def main(arguments: Sequence[str]) -> int:
     found = scores.Scores(protocol, accuracy, directory.installed_versions(), references)
     whole, aside, unwritten = found, None, None
     for state in _states(wanted, record, steps):
-        found.checkpoints[int(state.step)] = score_generator(wanted, protocol.draws, config, state, yardstick)
+        row = score_generator(wanted, protocol.draws, config, state, yardstick)
+        found = replace(found, checkpoints={**found.checkpoints, int(state.step): row})
         try:  # At once, so that an interruption loses no checkpoint that was scored.
             whole, moved = scores.add_scores(wanted.run, found)
             aside = aside or moved
@@ -116,6 +127,7 @@ def _states(wanted: Arguments, record: RunRecord, steps: Sequence[Step]) -> Iter
     Raises:
         InputError: None can be read.
     """
+    from jaxgan.runs.loading import load_state
     from jaxgan.runs.terminal import Terminal
 
     read = 0
@@ -134,8 +146,8 @@ def _states(wanted: Arguments, record: RunRecord, steps: Sequence[Step]) -> Iter
 
 
 def _check(wanted: Arguments) -> None:
-    if not 10 <= wanted.num <= 1_000_000:
-        raise InputError(f"--num must be a whole number from 10 to 1000000, not {wanted.num}")
+    if wanted.num < 10:
+        raise InputError(f"--num must be a whole number of 10 or more, not {wanted.num}")
     if wanted.draws is not None and not 1 <= wanted.draws <= 1000:
         raise InputError(f"--draws must be a whole number from 1 to 1000, not {wanted.draws}")
     if not 0 <= wanted.seed < 2**32:
@@ -165,7 +177,7 @@ def score_generator(
         fake_logits = discriminate(config, state, scale(images))
         n = min(len(real_logits), len(fake_logits))  # A relativistic D judges pairs.
         judged = judgement(config, real_logits=real_logits[:n], fake_logits=fake_logits[:n])
-        scores = yardsticks.image_scores(yardstick, images, yardstick.learnt)
+        scores = yardsticks.image_scores(yardstick, images, yardstick.trained_on)
         if wanted.two_sample:
             scores |= yardsticks.two_sample(yardstick, images, i)
         found.append(scores | {name: float(value) for name, value in judged.items()})
@@ -176,7 +188,7 @@ def _report(wanted: Arguments, found: Scores) -> list[str]:
     from jaxgan.runs.scores import table
 
     protocol = found.protocol
-    shown = {f"step {step:,}": row for step, row in list(found.checkpoints.items())[-4:]}
+    shown = {f"step {step:,}": row for step, row in list(found.checkpoints.items())[-_SHOWN:]}
     spread = f", mean ± standard deviation of {protocol.draws} draws" if protocol.draws > 1 else ""
     images = f"images of latents scaled by {protocol.latent_scale:g}" if protocol.latent_scale != 1.0 else "images"
     lines = [
@@ -186,6 +198,8 @@ def _report(wanted: Arguments, found: Scores) -> list[str]:
         *table({**shown, **found.references}),
         "",
     ]
+    if (more := len(found.checkpoints) - len(shown)) > 0:
+        lines.append(f"{more} earlier checkpoints are in the files below.")
     blurred, real = (found.references[name]["parzen"]["mean"] for name in ("k-means", "real"))
     if blurred is not None and real is not None and blurred > real:
         lines.append("Parzen windows put blurred k-means centroids above real images: a known flaw of that measure.")

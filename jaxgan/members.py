@@ -40,7 +40,7 @@ class Range:
             low, high = self.low, self.high
         value = math.exp(_between(math.log(low), math.log(high), uniform)) if self.log else _between(low, high, uniform)
         if self.whole:
-            return round(value) if self.log else math.floor(value)
+            return min(max(round(value) if self.log else math.floor(value), int(self.low)), int(self.high))
         return min(max(float(f"{value:.4g}"), self.low), self.high)
 
     @property

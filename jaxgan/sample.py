@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import tyro
 
 from jaxgan import cli
 from jaxgan.config import Config, InputError, with_values
 
 if TYPE_CHECKING:
+    import numpy as np
     from jaxtyping import Float
 
     from jaxgan.gan.state import TrainState
-    from jaxgan.runs.directory import RunRecord
-
-Step = int | Literal["best"] | None
-"""Which checkpoint: one of a step, the best, or the newest."""
+    from jaxgan.runs.loading import Step
 
 LatentScale = Annotated[float | None, tyro.conf.arg(name="latent.scale")]
 """The flag of `sample` and `evaluate`, with the name that it has in `train`."""
@@ -56,7 +53,10 @@ def main(arguments: Sequence[str]) -> int:
     _check(wanted)
 
     cli.start_jax()
-    record, state = load_generator(wanted.run, wanted.checkpoint)
+
+    from jaxgan.runs.loading import load_generator
+
+    record, state = load_generator(wanted.run, wanted_step(wanted.checkpoint))
     images = draw(scaled(record.config, wanted.latent_scale), state, wanted)
     write(images, wanted.out)
     print(f"wrote {len(images):,} images from step {int(state.step):,} of {wanted.run} to {wanted.out}")
@@ -78,23 +78,6 @@ def _check(wanted: Arguments) -> None:
         raise InputError(f"--out {wanted.out} is there already: name an empty or a new folder")
 
 
-def load_generator(run: Path, checkpoint: str | None) -> tuple[RunRecord, TrainState]:
-    """A run's record and one of its states; or a published generator, where no directory has its name.
-
-    Raises:
-        InputError: There is no such run, generator or checkpoint, or it is damaged.
-    """
-    from jaxgan.runs.directory import read_record
-    from jaxgan.runs.published import load_published, published_names
-
-    if run.exists() or str(run) not in published_names():
-        record = read_record(run)
-        return record, load_state(run, record, wanted_step(checkpoint))
-    if checkpoint is not None:
-        raise InputError(f"--checkpoint {checkpoint}: the published generator {run} has none to choose from")
-    return load_published(str(run))
-
-
 def wanted_step(checkpoint: str | None) -> Step:
     """What `--checkpoint` says: a step, best, or nothing.
 
@@ -106,29 +89,6 @@ def wanted_step(checkpoint: str | None) -> Step:
     if not (checkpoint.isascii() and checkpoint.isdecimal()):
         raise InputError(f"--checkpoint must be a step or best, not {checkpoint}")
     return int(checkpoint)
-
-
-def load_state(run: Path, record: RunRecord, step: Step) -> TrainState:
-    """The state of a step of a run, its best, or its newest good one, with a warning where newer ones are damaged.
-
-    Raises:
-        InputError: There is no such checkpoint, or it is damaged.
-    """
-    from jaxgan.runs.checkpoints import BEST, CHECKPOINTS, Checkpoints, state_template
-    from jaxgan.runs.terminal import Terminal
-
-    if step == "best" and not (run / BEST).is_dir():
-        raise InputError(f"{run} keeps no best checkpoint: train with --eval-every N --keep-best")
-    with Checkpoints(run, folder=BEST if step == "best" else CHECKPOINTS) as checkpoints:
-        if step is None or step == "best":
-            state = checkpoints.restore_newest(state_template(record), Terminal().warn)
-            if state is None:
-                raise InputError(f"{run} has no checkpoint yet")
-            return state
-        steps = checkpoints.steps()
-        if step not in steps:
-            raise InputError(f"--checkpoint {step}: {run} has checkpoints of the steps {', '.join(map(str, steps))}")
-        return checkpoints.restore(state_template(record), step)
 
 
 def scaled(config: Config, scale: float | None) -> Config:
@@ -143,6 +103,7 @@ def scaled(config: Config, scale: float | None) -> Config:
 def draw(config: Config, state: TrainState, wanted: Arguments) -> Float[np.ndarray, "n h w c"]:
     """Images in [0, 1], each of latents of its own or along a walk."""
     import jax
+    import numpy as np
 
     from jaxgan.gan.sampling import draw_latents, generate, walk_latents
 
@@ -155,6 +116,8 @@ def draw(config: Config, state: TrainState, wanted: Arguments) -> Float[np.ndarr
 
 def write(images: Float[np.ndarray, "n h w c"], out: Path) -> None:
     """Writes images as what the name asks for: a grid, a film, an array, or a folder of files."""
+    import numpy as np
+
     from jaxgan.runs import figures
     from jaxgan.runs.directory import write_atomically
 

@@ -145,13 +145,13 @@ def _resume(preset: str | None, wanted: Arguments, grid: members.Grid) -> int:
         if fingerprint(record.members[0].data) != record.dataset.fingerprint:
             name = record.dataset.name
             raise InputError(f"the data set {name} has changed since {run} began: its fingerprint differs")
-        smaller = wanted.wave is not None and wanted.wave < max(map(len, record.waves))
-        if smaller:
-            if sweeps.has_begun(run, record):
-                raise InputError(f"--wave {wanted.wave} comes too late: waves of {run} have been trained")
-            mesh = member_mesh(len(record.members))
-            record = replace(record, waves=_waves(record.members, record.dataset, mesh, wanted.wave))
-        if folders or smaller:
+        waves = record.waves
+        if wanted.wave is not None:
+            waves = _waves(record.members, record.dataset, member_mesh(len(record.members)), wanted.wave)
+        if waves != record.waves and sweeps.has_begun(run, record):
+            raise InputError(f"--wave {wanted.wave} comes too late: waves of {run} have been trained")
+        if folders or waves != record.waves:
+            record = replace(record, waves=waves)
             sweeps.write_sweep(run, record)
         if num_steps is not None:
             record = sweeps.lengthen(run, record, num_steps)

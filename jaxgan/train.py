@@ -174,13 +174,37 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
         with hosts.agreed():
             _check_whole(run, record)
         state = _restore(run, record, terminal)
+        complete = int(state.step) == record.config.num_steps
+        with hosts.agreed():
+            if complete and (stored.config.eval_every, stored.config.keep_best) != (
+                record.config.eval_every,
+                record.config.keep_best,
+            ):
+                raise InputError(
+                    f"{run} is complete, and --eval-every and --keep-best score a run while it trains: "
+                    f"extend it with --num-steps M, or score it with {_score_all(run)}"
+                )
         if record != stored:
-            hosts.from_first(lambda: directory.write_record(run, record))
-        if int(state.step) == record.config.num_steps:
+            hosts.from_first(lambda: _replace_record(run, stored, record, int(state.step)))
+        if complete:
             _finish(run, record, terminal)
             return 0
         terminal.say(f"resuming at step {int(state.step):,}")
         return _train(record, state, arrays, run, terminal)
+
+
+def _score_all(run: Path) -> str:
+    return cli.command_line("evaluate", run, "--every-checkpoint")
+
+
+def _replace_record(run: Path, stored: RunRecord, record: RunRecord, step: int) -> None:
+    """Says from now on what was typed; a run that was at its end and is to be longer forgets that it was."""
+    from jaxgan.runs.directory import write_record
+    from jaxgan.runs.journal import forget_end
+
+    if step == stored.config.num_steps < record.config.num_steps:
+        forget_end(run, stored.config)
+    write_record(run, record)
 
 
 def _check_whole(run: Path, record: RunRecord) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jaxgan.runs.directory import RunRecord
     from jaxgan.runs.scores import Protocol, Row, Scorer
 
-Split = Literal["test", "train", "validation"]
+Split = Literal["test", "validation", "train"]
 
 HELD_OUT = 5000
 """First training images that are the validation images of every evaluation, whatever the run held out."""
@@ -42,7 +42,7 @@ class Yardstick(NamedTuple):
     validation: UInt8[Array, "v h w c"]
     training: UInt8[Array, "t h w c"]
     """Real images to draw reference rows from: neither those that it is scored against nor the validation images."""
-    learnt: UInt8[Array, "l h w c"]
+    trained_on: UInt8[Array, "s h w c"]
     """All images that the run was trained on, and may have memorised."""
 
 
@@ -64,7 +64,7 @@ def prepare_yardstick(record: RunRecord, against: Split) -> Yardstick:
     whole = load_dataset(Config(data=replace(data, holdout=0), batch_size=1), "train").images
     held_out = _held_out(len(whole))
     network = feature_network(data)
-    validation, training, learnt = whole[:held_out], whole[held_out:], whole[data.holdout :]
+    validation, training, trained_on = whole[:held_out], whole[held_out:], whole[data.holdout :]
     if against == "validation" and data.holdout < held_out:
         Terminal().warn(f"the run was trained on {held_out - data.holdout:,} of the {held_out:,} validation images")
     if against == "test":
@@ -75,7 +75,7 @@ def prepare_yardstick(record: RunRecord, against: Split) -> Yardstick:
         taken = min(10_000, len(training) // 2)
         real, training = training[:taken], training[taken:]
     try:
-        return Yardstick(network, measure_reference(network, real), validation, training, learnt)
+        return Yardstick(network, measure_reference(network, real), validation, training, trained_on)
     except ValueError as error:
         raise InputError(f"the data set {data.name}: {error}") from error
 

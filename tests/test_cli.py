@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import os
+import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -55,6 +59,74 @@ def test_a_terminal_without_accents_changes_letters_and_ends_nothing() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"Fr?chet ?\n", b"")
 
 
+def test_an_interruption_ends_a_process_wherever_it_is() -> None:
+    # An exception out of a destructor is lost, and the process would go on.
+    program = """if True:
+        import time
+        from jaxgan import cli
+
+        class Slow:
+            def __del__(self):
+                print("here", flush=True)
+                time.sleep(60)
+
+        cli.run(lambda _: Slow() is None)
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"here\n"
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=30)
+    assert (process.returncode, out, errors) == (130, b"", b"")
+
+
+def test_what_a_shell_or_a_notebook_sets_changes_nothing(tmp_path: Path) -> None:
+    data = prepare_small_data(tmp_path / "data")
+    tiny = ("vanilla", "--num-steps", 12, "--gen.widths", 8, "--disc.widths", 8, "--batch-size", 4, "--every.log", 1)
+    where = ("--data.name", "digits", "--data.data-dir", data, "--data.holdout", 0)
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
+    others: dict[str, Any] = {
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"),
+        "JAX_ENABLE_X64": "1",
+        "JAX_DEFAULT_PRNG_IMPL": "rbg",
+        "JAX_THREEFRY_PARTITIONABLE": "0",
+    }
+    for name, changes in (("plain", {}), ("other", others)):
+        done = run("train", *tiny, *where, "--run-dir", tmp_path / name, compiled=QUICKLY, **changes)
+        assert done.returncode == 0, done.stderr
+    for file in ("metrics.jsonl", "samples/00000012.png", "losses.png"):
+        assert (tmp_path / "other" / file).read_bytes() == (tmp_path / "plain" / file).read_bytes()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_process_without_a_stream_works(closed: str) -> None:
+    program = "from jaxgan import cli; import sys; cli.run(lambda _: print('a') or print('b', file=sys.stderr) or 7)"
+    done = subprocess.run(["bash", "-c", f'"$0" -c "$1" {closed}', sys.executable, program], check=False)
+    assert done.returncode == 7
+
+
+def test_a_name_that_is_no_text_is_refused() -> None:
+    with pytest.raises(InputError, match=r"the name 'by.*te' is not UTF-8: choose another"):
+        cli.parse(Places, ["--out", os.fsdecode(b"by\xffte")], usage="sample", description="")
+
+
+def test_a_shown_path_that_begins_with_a_dash_is_no_flag() -> None:
+    assert cli.command_line("sample", Path("-x"), "--num", 64) == "python -m jaxgan.sample ./-x --num 64"
+
+
+def test_the_doors_are_listed() -> None:
+    done = subprocess.run([sys.executable, "-m", "jaxgan"], env=environment(), capture_output=True, check=False)
+    assert done.returncode == 0
+    doors = re.findall(rb"^  python -m jaxgan\.(\w+)  ", done.stdout, re.MULTILINE)
+    folder = Path(cli.__file__).parent
+    assert {name.decode() for name in doors} == {
+        path.stem for path in folder.glob("*.py") if "cli.run(main)" in path.read_text()
+    }
+
+
 @dataclass(frozen=True)
 class Places:
     """Paths as doors have them."""
@@ -93,3 +165,31 @@ def test_without_a_home_compiled_programs_are_not_kept(monkeypatch: pytest.Monke
 
 def test_commands_that_are_shown_can_be_pasted() -> None:
     assert cli.command_line("sample", Path("my runs/1"), "--num", 64) == "python -m jaxgan.sample 'my runs/1' --num 64"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (MemoryError(), 2, "out of memory"),
+        (ValueError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"), 2, "out of memory"),
+        (NotADirectoryError(20, "Not a directory", "a/b"), 2, "a/b: Not a directory"),
+        (OSError(28, "No space left on device", "run"), 2, "run: No space left on device"),
+        (OSError(2, "No such file or directory"), None, ""),
+        (RuntimeError("a mistake of ours"), None, ""),
+    ],
+    ids=repr,
+)
+def test_errors_that_a_user_can_mend_are_told_in_a_line_and_others_are_not(
+    error: Exception, code: int | None, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli._answer(error) == code
+    said = capsys.readouterr().err
+    assert told in said
+    assert said.count("\n") == (1 if told else 0)
+
+
+def test_programs_are_not_read_from_a_folder_of_another_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cli._programs_folder() is not None
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
+    assert cli._programs_folder() is None

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
@@ -57,9 +59,54 @@ ROWS: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = [
 ]
 
 
+WORDS = {
+    "gen.activation": "relu, leaky_relu, silu, tanh",
+    "gen.initializer": "glorot_uniform, he_normal, lecun_normal",
+    "gen.output": "sigmoid, tanh, clipped_tanh",
+    "disc.activation": "relu, leaky_relu, silu, tanh",
+    "disc.initializer": "glorot_uniform, he_normal, lecun_normal",
+    "latent.prior": "normal, uniform",
+    "objective.name": "minimax, non_saturating, least_squares, wasserstein, hinge, relativistic",
+    "objective.updates": "joint, halves",
+    "data.name": "auto, mnist, fashion_mnist, kmnist, digits, stacked_mnist",
+    "data.order": "epochs, replacement",
+    "data.resident": "auto, device, host",
+}
+
+
+def test_fields_of_words_take_those_words_only() -> None:
+    for name, words in WORDS.items():
+        wanted, test = RANGES[name]
+        assert wanted == f"must be one of {words}"
+        assert all(map(test, words.split(", ")))
+        assert not any(map(test, ("gelu", "", None)))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("activation='gelu'", "--gen.activation must be one of relu, leaky_relu, silu, tanh, not gelu"),
+        ("widths=[16]", "--gen.widths must name one or more hidden layers of 1 to 65536 units, not [16]"),
+    ],
+)
+def test_values_of_other_types_are_refused_where_nothing_checks_types(change: str, told: str) -> None:
+    # As these tests do.
+    program = f"from jaxgan.config import Config, GeneratorConfig; Config(gen=GeneratorConfig({change}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr.endswith(f"jaxgan.config.InputError: {told}\n")
+
+
+def test_the_slope_of_an_activation_that_has_none_compiles_nothing_anew() -> None:
+    for activation, same in (("relu", True), ("leaky_relu", False)):
+        one, other = (
+            changed(Config(), {"disc.activation": activation, "disc.negative_slope": slope}) for slope in (0.1, 0.2)
+        )
+        assert (one.structure == other.structure) is same
+
+
 def test_every_range_has_a_row() -> None:
     # Smoothed labels need another objective than the default's, and have a test of their own.
-    assert {name for name, _, _ in ROWS} | {"objective.real_label"} == RANGES.keys()
+    assert {name for name, _, _ in ROWS} | {"objective.real_label"} == RANGES.keys() - WORDS.keys()
 
 
 def refusal(changes: dict[str, Any]) -> str:

@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from gan.small_runs import TINY_SHAPE, changed, differing, random_dataset, tiny
+from jax.sharding import Mesh
 from running import QUICKLY, complaint, find, make_once, prepare_small_data, run
 
 from jaxgan import devices
 from jaxgan.config import Config, InputError
 from jaxgan.data.cache import Arrays
 from jaxgan.data.stream import Stream
+from jaxgan.devices import member_mesh
 from jaxgan.gan.batches import Batch
 from jaxgan.gan.program import train_steps
 from jaxgan.gan.state import init_state
@@ -159,3 +163,20 @@ def test_micro_batches_without_a_meaning_are_refused(changes: dict[str, Any], na
     with pytest.raises(InputError) as refused:
         changed(Config(), changes)
     assert [words for words in named if words not in str(refused.value)] == []
+
+
+def test_the_memory_of_a_mesh_is_that_of_all_its_devices() -> None:
+    device = SimpleNamespace(platform="gpu", memory_stats=lambda: {"bytes_limit": 1000})
+    assert devices.memory_of(Mock(spec=Mesh, devices=np.array([device, device]), size=2)) == 2000
+
+
+def test_the_memory_of_a_container_is_what_it_may_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh, limit = member_mesh(1), tmp_path / "memory.max"
+    monkeypatch.setattr(devices, "CONTAINER_LIMITS", (tmp_path / "not there", limit))
+    limit.write_text("max\n")
+    machine = devices.memory_of(mesh)
+    assert machine == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit.write_text("123456\n")
+    assert devices.memory_of(mesh) == 123456
+    limit.write_text(f"{machine * 2}\n")
+    assert devices.memory_of(mesh) == machine

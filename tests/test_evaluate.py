@@ -22,8 +22,8 @@ from jaxgan.gan.sampling import discriminate
 from jaxgan.metrics.classifier import scale
 from jaxgan.metrics.scores import feature_scores, measure_reference, to_levels
 from jaxgan.runs.directory import read_record, write_record
+from jaxgan.runs.loading import load_state
 from jaxgan.runs.scores import Row, Scores, read_scores
-from jaxgan.sample import load_state
 from jaxgan.yardsticks import GENERATED, feature_network, image_scores, prepare_yardstick
 
 # As many images as the test split of the small data has: sets of one size share their programs.
@@ -153,13 +153,13 @@ def test_all_images_of_the_run_may_be_memorised_whatever_it_is_scored_against(
     whole = jaxgan.load_dataset(with_values(record.config, NOTHING_HELD_OUT), "train").images
     for against in ("test", "validation", "train"):
         yardstick = prepare_yardstick(record, against)
-        np.testing.assert_array_equal(yardstick.learnt, whole[100:])
+        np.testing.assert_array_equal(yardstick.trained_on, whole[100:])
     assert capsys.readouterr().err == ""
     # As `deep-batchnorm`, which holds nothing out, and so has seen the 64 validation images.
     all_of_them = replace(record, config=with_values(record.config, NOTHING_HELD_OUT))
     yardstick = prepare_yardstick(all_of_them, "validation")
     assert "jaxgan: warning: the run was trained on 64 of the 64 validation images" in capsys.readouterr().err
-    assert image_scores(yardstick, yardstick.validation, yardstick.learnt)["nearest"] == pytest.approx(0, abs=2e-3)
+    assert image_scores(yardstick, yardstick.validation, yardstick.trained_on)["nearest"] == pytest.approx(0, abs=2e-3)
 
 
 def test_what_cannot_be_kept_for_the_next_time_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

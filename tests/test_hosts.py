@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import os
 import re
 import shutil
 import signal
@@ -246,6 +247,7 @@ def meeting(*members: tuple[int, int], seconds: float = 5.0) -> list[str | None]
     def come(member: tuple[int, int]) -> str | None:
         try:
             for link in meet(coordinator, *member, seconds).values():
+                assert link.gettimeout() is None  # One that gave up waiting would tell of a loss.
                 link.close()
         except InputError as error:
             return str(error)
@@ -307,3 +309,12 @@ def test_flags_that_name_no_job_are_refused(flags: dict[str, Any], named: str) -
         check(Hosts(**flags))
     assert named in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_proxies_are_hidden_while_processes_connect_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTPS_PROXY", "http_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://there:1")
+    before = dict(os.environ)
+    with hosts._without_proxies():
+        assert {name for name in before if name not in os.environ} >= {"HTTPS_PROXY", "http_proxy", "grpc_proxy"}
+    assert dict(os.environ) == before

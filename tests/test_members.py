@@ -139,3 +139,14 @@ def test_a_sweep_that_makes_no_sense_is_refused(
         sweep(line, seeds=seeds, samples=samples)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_draw_that_is_rounded_to_four_digits_stays_inside_its_range() -> None:
+    narrow = Range(0.333333, 0.333337, log=False, whole=False)
+    assert narrow.low <= narrow.draw(0.0) <= narrow.draw(0.999) <= narrow.high
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.0, 1), (0.68, 1), (0.69, 2), (0.999, 2)])
+def test_a_whole_number_is_drawn_by_the_logarithm_from_half_below_to_half_above(share: float, value: int) -> None:
+    # ln(1.5 / 0.5) / ln(2.5 / 0.5) = 0.683.
+    assert Range(1.0, 2.0, log=True, whole=True).draw(share) == value

@@ -17,8 +17,9 @@ from jaxgan.gan.sampling import WALK_PICTURES, generate, walk_latents
 from jaxgan.presets import PRESETS
 from jaxgan.runs import published
 from jaxgan.runs.directory import read_record
+from jaxgan.runs.loading import load_state
 from jaxgan.runs.published import load_published
-from jaxgan.sample import load_state, main, scaled
+from jaxgan.sample import main, scaled
 
 
 @pytest.fixture(scope="session")
@@ -197,9 +198,11 @@ def test_published_generators_are_sampled_right_after_installing(
     np.testing.assert_array_equal(drawn, generate(record.config, state, jax.random.key(0), 5)[..., 0])
     with pytest.raises(InputError, match=f"--checkpoint 5: the published generator {name} has none to choose from"):
         main([name, "--out", "b.npy", "--checkpoint", "5"])
-    # A run of that name comes first.
+    # A folder of that name is in nobody's way; a run of that name comes first.
     (tmp_path / name).mkdir()
-    with pytest.raises(InputError, match=f"{name} holds no run"):
+    assert main([name, "--num", "5", "--out", "a.npy"]) == 0
+    (tmp_path / name / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=f"{name}/config.json is damaged"):
         main([name, "--out", "b.npy"])
 
 

@@ -256,7 +256,7 @@ def test_a_directory_that_holds_something_else_is_refused(swept: Swept, tmp_path
     ):
         with pytest.raises(InputError, match=message):
             sweep.main(["vanilla", "--seeds", "2", "--run-dir", str(path)])
-    with pytest.raises(InputError, match="holds no run"):
+    with pytest.raises(InputError, match="holds a sweep: the members that it exported are runs, in"):
         training.main(["--run-dir", str(swept.path), "--resume"])
     assert (tmp_path / "notes.txt").read_text() == "mine"
 

@@ -26,7 +26,7 @@ import jaxgan
 from jaxgan.gan.state import EVALUATE
 from jaxgan.runs.directory import read_record
 from jaxgan.runs.journal import read_rows
-from jaxgan.sample import load_state
+from jaxgan.runs.loading import load_state
 from jaxgan.yardsticks import feature_network
 
 

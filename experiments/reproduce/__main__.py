@@ -26,12 +26,14 @@ from PIL import Image
 
 from jaxgan.runs.directory import read_record
 from jaxgan.runs.journal import read_rows
-from jaxgan.runs.scores import Scores, read_scores
+from jaxgan.runs.scores import SCORES, SCORES_PLOT, Scores, read_scores
 
 HERE = Path(__file__).parent
 README = HERE / "README.md"
 MARKS = ("<!-- table -->", "<!-- end of table -->")
 MILLION = 1_000_000
+OVER_STEPS = "over-steps"
+"""Folder of a run with the scores of all its checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,15 @@ def main(wanted: Arguments) -> None:
         before, _, rest = README.read_text().partition(MARKS[0])
         README.write_text("\n".join([before + MARKS[0], *tables(), MARKS[1] + rest.partition(MARKS[1])[2]]))
         return
+    if wanted.what not in PLANS:
+        sys.exit(f"there is no system {wanted.what!r}: choose from {', '.join(PLANS)}, or tables")
     plan = PLANS[wanted.what]
     for seed, length in enumerate(plan.lengths):
         train(wanted, plan, seed, length)
-    rows = [row for seed in range(len(plan.lengths)) for row in score(wanted, plan, seed)]
     first = run_dir(wanted, 0)
+    # Before the scores of its ends, which are of another protocol and of more draws.
+    over_steps = {"over_steps": score_all(first)} if max(plan.lengths) >= MILLION else {}
+    rows = [row for seed in range(len(plan.lengths)) for row in score(wanted, plan, seed)]
     found = {
         "system": wanted.what,
         "command": f"python -m experiments.reproduce {wanted.what}",
@@ -97,10 +103,10 @@ def main(wanted: Arguments) -> None:
         "rows": rows,
         "classes": class_shares(first) if plan.data == "mnist" else [],
         "losses": loss_bands(first),
+        **over_steps,
     }
-    if max(plan.lengths) >= MILLION:
-        found["over_steps"] = score_all(first)
-        shutil.copy(first / "scores.png", HERE / f"{wanted.what}-scores.png")
+    if over_steps:
+        shutil.copy(first / OVER_STEPS / SCORES_PLOT, HERE / f"{wanted.what}-scores.png")
     (HERE / f"{wanted.what}.json").write_text(json.dumps(found, indent=1) + "\n")
     shutil.copy(first / "losses.png", HERE / f"{wanted.what}-losses.png")
     picture_strip([first / "samples" / f"{step:08d}.png" for step in plan.pictures], HERE / f"{wanted.what}.png")
@@ -131,16 +137,21 @@ def train(wanted: Arguments, plan: Plan, seed: int, length: int) -> None:
 def score(wanted: Arguments, plan: Plan, seed: int) -> Iterator[dict[str, Any]]:
     """Scores of a run at its end, and where other seeds end earlier, at their end too."""
     run, length = run_dir(wanted, seed), plan.lengths[seed]
-    # The time between the first file of an uninterrupted run and its last.
-    seconds = (run / "losses.png").stat().st_mtime - (run / "config.json").stat().st_mtime
     for step in sorted({min(plan.lengths), length}):
         if not (run / "scores.json").exists() or step not in read_scores(run / "scores.json").checkpoints:
             command("evaluate", run, *plan.protocol, "--checkpoint", step)
         scores = read_scores(run / "scores.json")
         row = {"seed": seed, "step": step, "scores": {k: v["mean"] for k, v in scores.checkpoints[step].items()}}
-        if step == length:
+        if step == length and (seconds := seconds_of(run)):
             row |= {"seconds": round(seconds), "steps_per_second": round(length / seconds)}
         yield row | {"references": _means(scores), "network": scores.protocol.network}
+
+
+def seconds_of(run: Path) -> float | None:
+    """The time between the first file of a run and its last; None where it was interrupted, which makes more events."""
+    if len(list(run.glob("events.out.tfevents*"))) > 1:
+        return None
+    return (run / "losses.png").stat().st_mtime - (run / "config.json").stat().st_mtime
 
 
 def _means(scores: Scores) -> dict[str, dict[str, float | None]]:
@@ -159,8 +170,13 @@ def class_shares(run: Path) -> list[float]:
 
 def score_all(run: Path) -> dict[str, list[Any]]:
     """Scores of every checkpoint of a run, one draw each, by name; and their steps."""
-    command("evaluate", run, "--every-checkpoint")
-    rows = read_scores(run / "scores.json").checkpoints
+    kept = run / OVER_STEPS
+    if not (kept / SCORES).exists():
+        command("evaluate", run, "--every-checkpoint")
+        kept.mkdir(exist_ok=True)
+        for name in (SCORES_PLOT, SCORES):
+            (run / name).replace(kept / name)
+    rows = read_scores(kept / SCORES).checkpoints
     names = ("frechet", "classifier_score", "precision/3", "recall/3", "parzen", "accuracy/disc")
     return {"step": list(rows)} | {name: [row[name]["mean"] for row in rows.values()] for name in names}
 

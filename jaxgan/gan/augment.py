@@ -13,13 +13,13 @@ from jaxgan.gan.batches import from_unit
 def draw_offsets(
     config: Config, key: Key[Array, ""], n: int, probability: Float[Array, ""]
 ) -> Int32[Array, "n 2"] | None:
-    """How far each of n images is moved down and right, in pixels; None without `augment.shift`.
+    """How far each of n images is moved down and right, in whole pixels; None without `augment.shift`.
 
     Args:
-        config: What the run is; an image that is moved is moved by at most `augment.shift` each way, uniformly.
+        config: What the run is; a move is drawn uniformly, of at most `augment.shift` each way, none among them.
         key: Decides all of it.
         n: How many images.
-        probability: The share of images that are moved, in (0, 1].
+        probability: The share of images whose move is drawn, in (0, 1]; the others stay.
     """
     most = config.augment.shift
     if not most:

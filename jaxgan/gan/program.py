@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int32
 from jaxgan.config import Config
 from jaxgan.gan.batches import Batch, Block, Dataset, check_batch_size, draw_batch, make_batch, whole
 from jaxgan.gan.compiled import Compiled
+from jaxgan.gan.networks import image_shape_of
 from jaxgan.gan.objectives import metric_names
 from jaxgan.gan.state import TrainState
 from jaxgan.gan.updates import train_step
@@ -84,10 +85,15 @@ def train_steps(
 
     Raises:
         InputError: The batch is larger than the data set.
-        ValueError: `num_steps` is negative.
+        ValueError: `num_steps` is negative, or the state draws images of another shape than the data set's.
     """
     if num_steps < 0:
         raise ValueError(f"num_steps must be 0 or more, not {num_steps}")
+    if (shape := image_shape_of(state.params.gen)) != dataset.images.shape[1:]:
+        raise ValueError(
+            f"the state is of images {shape}, the data set of {dataset.images.shape[1:]}: "
+            "init_state takes that shape as its third argument"
+        )
     check_batch_size(config, dataset.images.shape[0])
     pieces = [np.zeros((0, len(metric_names(config))), np.float32)]
     for start in range(0, num_steps, CAPACITY):

@@ -77,7 +77,8 @@ def generate(
 ) -> Float[Array, "n h w c"]:
     """Draws n images in [0, 1] from the average of G where the config keeps one, else from G itself.
 
-    Batch norm uses its moving averages, so that an image depends on its own latents only.
+    Batch norm uses its moving averages, so that an image depends on its own latents only. They are those of G itself,
+    for the average of G as well.
 
     Args:
         config: What the run is.

@@ -53,8 +53,7 @@ def discriminator_update(
     Raises:
         ValueError: The batch is not as large as the config says.
     """
-    if batch.images.shape[0] != config.real_batch_size:
-        raise ValueError(f"the batch has {batch.images.shape[0]} images; the config wants {config.real_batch_size}")
+    _check_batch(config, batch)
     latents = over_devices(sample_latents(config, _latents_key(config, key, DISC_LATENTS), config.real_batch_size))
     real = move(config, batch.images, _offsets(config, state, key, MOVE_REAL, config.real_batch_size))
     offsets = _offsets(config, state, key, MOVE_FAKE, config.real_batch_size)
@@ -147,7 +146,11 @@ def generator_update(
 
     Returns:
         The state after the update, and G's metrics before it.
+
+    Raises:
+        ValueError: The batch is not as large as the config says.
     """
+    _check_batch(config, batch)
     latents = over_devices(sample_latents(config, _latents_key(config, key, GEN_LATENTS), config.batch_size))
     offsets = _offsets(config, state, key, MOVE_GEN, config.batch_size)
     # Where D's loss has halves, G's reads no real logits.
@@ -234,6 +237,12 @@ def mean_gradient(
     total, (values, told) = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), pieces)
     told = jax.tree.map(lambda leaf: leaf.mean() if leaf.ndim == 1 else leaf.swapaxes(0, 1).reshape(-1), told)
     return values.mean(), told, jax.tree.map(lambda leaf: leaf / n, total)
+
+
+def _check_batch(config: Config, batch: Batch) -> None:
+    # A batch of one image would be broadcast.
+    if batch.images.shape[0] != config.real_batch_size:
+        raise ValueError(f"the batch has {batch.images.shape[0]} images; the config wants {config.real_batch_size}")
 
 
 def _latents_key(config: Config, key: Key[Array, ""], purpose: int) -> Key[Array, ""]:

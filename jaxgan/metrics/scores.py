@@ -91,11 +91,16 @@ def to_levels(images: Levels) -> UInt8[Array, "n h w c"]:
 
 
 def measure_reference(network: FeatureNetwork, images: UInt8[Array, "n h w c"]) -> Reference:
-    """What the scores need of real images."""
+    """What the scores need of real images.
+
+    A class that none of them has counts as half an image: 5,000 images of 1,000 classes may miss a few by chance, which
+    would put any generator that has them infinitely far away.
+    """
     features, logits = _features_and_logits(network, images)
     # Centred as `neighbour_scores` does it.
     radii = squared_radii(features - features.mean(axis=0)[None], KS)
-    return Reference(images, features, radii, fit_gaussian(features), _class_shares(logits))
+    shares = jnp.maximum(_class_shares(logits), 0.5 / len(images))
+    return Reference(images, features, radii, fit_gaussian(features), shares / shares.sum())
 
 
 def feature_scores(network: FeatureNetwork, images: UInt8[Array, "n h w c"], reference: Reference) -> dict[str, float]:

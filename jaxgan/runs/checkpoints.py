@@ -73,7 +73,7 @@ class Checkpoints:
 
     def _check_room(self, state: State) -> None:
         # Orbax does fail on a full disk, but with pages of traces from its threads.
-        needed = _SPARE_BYTES + 2 * sum(_bytes_of(leaf).nbytes for leaf in jax.tree.leaves(state))
+        needed = _SPARE_BYTES + 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         if shutil.disk_usage(self._run).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._run))
 
@@ -174,11 +174,11 @@ class Best(Checkpoints):
 
 @contextlib.contextmanager
 def _storage_errors(run: Path) -> Iterator[None]:
-    """Tells a full disk as OSError: Orbax tells it in words."""
+    """Tells what a user can mend as OSError: Orbax tells it in words."""
     try:
         yield
     except Exception as error:
-        for code in (errno.ENOSPC, errno.EDQUOT):
+        for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EMFILE, errno.EIO):
             if os.strerror(code) in str(error):
                 raise OSError(code, os.strerror(code), str(run)) from error
         raise

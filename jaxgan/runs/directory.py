@@ -21,6 +21,9 @@ from jaxgan.config import Config, InputError
 
 FORMAT = 1
 CONFIG = "config.json"
+SWEEP = "sweep.json"
+MEMBERS = "members"
+"""Of a sweep, where the runs are that it exported."""
 _LOCK = ".lock"
 _LIBRARIES = ("jaxgan", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
@@ -99,6 +102,8 @@ def check_new(path: Path, record: str = CONFIG) -> None:
     """Raises InputError where a new run, or what else has a record of that name, cannot be put into `path`."""
     if holds_run(path):
         raise InputError(f"{path} holds a run already: add --resume to continue it, or name another --run-dir")
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"--run-dir {path} is a link to {path.readlink()}, which is not there")
     if path.exists() and not path.is_dir():
         raise InputError(f"--run-dir {path} is a file, not a directory")
     # A kill may have left its lock, or a record that was not yet renamed.
@@ -189,6 +194,8 @@ def read_record(path: Path) -> RunRecord:
     Raises:
         InputError: There is no run, or its record is damaged or of another format.
     """
+    if (path / SWEEP).is_file():
+        raise InputError(f"{path} holds a sweep: the members that it exported are runs, in {path / MEMBERS}")
     if not holds_run(path):
         raise InputError(f"{path} holds no run: it has no {CONFIG}")
     return read_record_file(path / CONFIG, RunRecord)

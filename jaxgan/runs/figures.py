@@ -26,8 +26,8 @@ _FILM_LEVELS = [round(level / 17) * 17 for level in range(256)]
 
 
 def to_bytes(images: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
-    """Maps images in [0, 1] to the 256 levels of a picture."""
-    return np.rint(np.clip(images, 0.0, 1.0) * 255.0).astype(np.uint8)
+    """Maps images in [0, 1] to the 256 levels of a picture; NaN is black."""
+    return np.rint(np.clip(np.nan_to_num(images), 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
 def grid(images: UInt8[np.ndarray, "n h w c"], columns: int, scale: int) -> Image.Image:

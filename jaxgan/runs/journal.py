@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -11,13 +12,21 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from tensorboardX import SummaryWriter
 
 from jaxgan.config import Config, InputError
 from jaxgan.runs.directory import write_atomically
 from jaxgan.runs.figures import decode_samples, encode_samples, to_bytes, write_curves, write_film
 
+# tensorboardX imports PyTorch where that is installed, which takes two seconds, for the name of a type.
+_hidden = sys.modules.setdefault("torch", None)  # pyright: ignore[reportArgumentType]
+from tensorboardX import SummaryWriter  # noqa: E402
+
+if _hidden is None:
+    del sys.modules["torch"]
+
 METRICS = "metrics.jsonl"
+FRECHET = "score/frechet"
+"""A metric that rows of scores have, and only they."""
 SUMMARIES = ("losses.png", "samples.gif", "samples.npz")
 """What is drawn of a whole run."""
 
@@ -58,6 +67,26 @@ class Journal:
         """Writes samples in [0, 1] with D's logits as `samples/<step>.png`, and to TensorBoard."""
         write_atomically(self._run / "samples" / f"{step:08d}.png", encode_samples(images, logits, step))
         self._events.add_images("samples", to_bytes(images), step, dataformats="NHWC")
+
+
+def forget_end(run: Path, config: Config) -> None:
+    """Takes back what a run journaled of its end and of no cadence: a longer run has no such scores and picture.
+
+    Args:
+        run: Its directory.
+        config: What it was before it was to be longer.
+    """
+    end, every = config.num_steps, config.every
+    if not is_due(end, config.eval_every):
+        rows = [row for row in read_rows(run) if row["step"] != end or FRECHET not in row]
+        write_atomically(run / METRICS, "".join(map(encode_row, rows)).encode(), sync=True)
+    if not is_due(end, every.sample, int(every.sample_after)):
+        (run / "samples" / f"{end:08d}.png").unlink(missing_ok=True)
+
+
+def is_due(step: int, every: int, after: int = 0) -> bool:
+    """Whether state `step` falls on a cadence that counts from 0; with `after` = 1 on the state after that step."""
+    return every > 0 and step >= after and (step - after) % every == 0
 
 
 class Unwritten(Journal):

@@ -88,8 +88,11 @@ def write_score_plots(record: SweepRecord, results: Sequence[Result], target: Pa
             panels[1, column].set_xticks(range(len(labels)), labels)
         elif _is_logarithmic(places):
             panels[1, column].set_xscale("log")
+        elif all(isinstance(row[name], int) for row in results):
+            panels[1, column].xaxis.get_major_locator().set_params(integer=True)
         panels[1, column].set_xlabel(flag(name).removeprefix("--"))
-    if any(row.get("frechet") for row in results):
+    distances = [row["frechet"] for row in results if row.get("frechet")]
+    if distances and _is_logarithmic(distances):
         panels[0, 0].set_yscale("log")
     panels[1, 0].set_ylim(-0.02, 1.02)
     handles, labels = panels[0, 0].get_legend_handles_labels()

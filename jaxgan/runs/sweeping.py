@@ -34,7 +34,7 @@ from jaxgan.gan.state import SAMPLE, TrainState
 from jaxgan.runs.checkpoints import Checkpoints
 from jaxgan.runs.directory import write_atomically
 from jaxgan.runs.figures import to_bytes
-from jaxgan.runs.journal import encode_row, read_row_file
+from jaxgan.runs.journal import FRECHET, encode_row, is_due, read_row_file
 from jaxgan.runs.member_table import MemberTable
 from jaxgan.runs.scores import Scorer
 from jaxgan.runs.sweeps import (
@@ -47,11 +47,10 @@ from jaxgan.runs.sweeps import (
     write_results,
     write_samples,
 )
-from jaxgan.runs.training import SECONDS_BETWEEN_LOOKS, Interruption, is_due, next_stop
+from jaxgan.runs.training import SECONDS_BETWEEN_LOOKS, Interruption, next_stop
 
 PICTURES = 10
 """Images of each member in the picture of all."""
-FRECHET = "score/frechet"
 KEPT = 2  # Checkpoints of a wave: the newest, and one to fall back on.
 SHORTEST_PIECE = 16
 """Steps of each member between looks, also where they take longer than SECONDS_BETWEEN_LOOKS: on a CPU the device

@@ -16,6 +16,8 @@ from jaxtyping import UInt8
 from jaxgan.config import Config, InputError, leaves
 from jaxgan.runs.directory import (
     FORMAT,
+    MEMBERS,
+    SWEEP,
     DatasetRecord,
     RunRecord,
     check_new,
@@ -27,9 +29,7 @@ from jaxgan.runs.directory import (
 )
 from jaxgan.runs.journal import encode_row, read_row_file
 
-SWEEP = "sweep.json"
 RESULTS = "results.jsonl"
-MEMBERS = "members"
 
 Result = dict[str, Any]
 """A row of `results.jsonl`: what a member is, how far it came, and its scores."""

@@ -22,7 +22,7 @@ from jaxgan.gan.program import CAPACITY
 from jaxgan.gan.sampling import discriminate, generate
 from jaxgan.gan.state import SAMPLE, TrainState, learned
 from jaxgan.runs.checkpoints import Best, Checkpoints
-from jaxgan.runs.journal import Journal, Unwritten
+from jaxgan.runs.journal import FRECHET, Journal, Unwritten, is_due
 from jaxgan.runs.scores import Scorer
 from jaxgan.runs.terminal import Terminal
 
@@ -114,7 +114,7 @@ def run_training(
                 journal.write(step, scores)
                 terminal.step(step, scores)
                 if best is not None:
-                    best.offer(state, scores["score/frechet"])
+                    best.offer(state, scores[FRECHET])
             journal.flush()
             if is_due(step, config.every.checkpoint):
                 checkpoints.save(state)
@@ -150,11 +150,6 @@ def next_stop(config: Config, step: int) -> int:
     if every.sample:
         stops.append(_next_due(step, every.sample, int(every.sample_after)))
     return min(stops)
-
-
-def is_due(step: int, every: int, after: int = 0) -> bool:
-    """Whether state `step` falls on a cadence that counts from 0; with `after` = 1 on the state after that step."""
-    return every > 0 and step >= after and (step - after) % every == 0
 
 
 def _next_due(step: int, every: int, after: int) -> int:

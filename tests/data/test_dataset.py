@@ -331,3 +331,9 @@ def test_mnist_is_whole(prepared: SimpleNamespace) -> None:
     assert json.loads((prepared.root / "jaxgan_mnist" / "1.0.0" / "dataset_info.json").read_text())["name"] == (
         "jaxgan_mnist"
     )
+
+
+def test_auto_that_stands_for_the_digits_is_mnist_where_a_manual_folder_is_given(config: Config) -> None:
+    alone = replace(config.data, name="auto", manual_dir=None)
+    assert resolve(alone, lambda _: None).name == "digits"
+    assert resolve(replace(config.data, name="auto"), pytest.fail).name == "mnist"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxgan.config import Config, DataConfig
-from jaxgan.data import cache
+from jaxgan.data import cache, stacked
 from jaxgan.data.dataset import fingerprint, load_dataset
 from jaxgan.data.folders import prepared_folder
 from jaxgan.data.stacked import COUNTS, stack
@@ -66,3 +66,9 @@ def test_the_fingerprint_follows_the_digits(tmp_path: Path) -> None:
 def test_stacking_is_deterministic(split: str) -> None:
     single = digits(3, 120)
     np.testing.assert_array_equal(stack(single, split).images, stack(single, split).images)
+
+
+def test_the_fingerprint_follows_which_digits_are_stacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = stacked.stacked_fingerprint("ab", {"train": 200, "test": 100})
+    monkeypatch.setitem(stacked._SEEDS, "test", 2)
+    assert stacked.stacked_fingerprint("ab", {"train": 200, "test": 100}) != before

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_runs import bits, tiny
+from small_runs import TINY_SHAPE, bits, tiny
 
 from jaxgan.config import Activation, ObjectiveName
 from jaxgan.gan.networks import INITIALIZERS, clipped_tanh, count_parameters, image_shape_of, judge, synthesize
@@ -252,3 +252,8 @@ def test_batch_norm_follows_momentum_and_epsilon(player: str) -> None:
     outputs, moved = run(training=False)
     np.testing.assert_allclose(outputs, expected(**old), rtol=1e-4, atol=1e-5)
     assert all((moved[f"['{name}']"] == np.asarray(stats["batch_norm_0"][name])).all() for name in old)
+
+
+def test_the_players_start_from_numbers_of_their_own() -> None:
+    params = init_state(tiny(gen__widths=(6, 5), disc__widths=(6, 5)), jax.random.key(0), TINY_SHAPE).params
+    assert (params.gen["hidden_1"]["kernel"] != params.disc["hidden_1"]["kernel"]).all()

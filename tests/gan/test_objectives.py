@@ -18,6 +18,7 @@ from jaxgan.gan.gradients import judge_with_gradients
 from jaxgan.gan.objectives import (
     OBJECTIVES,
     equilibrium,
+    judgement,
     metric_names,
     probabilities,
     r1,
@@ -345,3 +346,11 @@ def test_no_discriminator_does_better_than_the_equilibrium_where_fakes_equal_the
 @pytest.mark.parametrize("case", CASES)
 def test_equilibria_speak_of_metrics_that_the_run_has(case: str) -> None:
     assert set(equilibrium(CASES[case])) <= set(metric_names(CASES[case]))
+
+
+def test_a_judgement_tells_real_from_fake_and_counts_right_answers() -> None:
+    real, fake = jnp.array([2.0, 1.0, 3.0, -1.0]), jnp.array([-2.0, -0.5, -1.0, -3.0])
+    judged = judgement(tiny(objective__name="hinge"), real_logits=real, fake_logits=fake)
+    sigmoids = [float((1 / (1 + np.exp(-np.asarray(logits)))).mean()) for logits in (real, fake)]
+    expected = {"prob/real": sigmoids[0], "prob/fake": sigmoids[1], "accuracy/disc": (3 / 4 + 1) / 2}
+    assert {name: float(value) for name, value in judged.items()} == pytest.approx(expected, rel=1e-6)

@@ -11,11 +11,23 @@ import pytest
 from small_runs import GAME, SYSTEMS, TINY_SHAPE, bits, changed, differing, first_batch, random_dataset, tiny
 
 from jaxgan.config import Config
-from jaxgan.gan.batches import Batch, Dataset
+from jaxgan.gan.augment import draw_offsets, move
+from jaxgan.gan.batches import ORDER, Batch, Dataset
+from jaxgan.gan.networks import judge, synthesize
 from jaxgan.gan.objectives import metric_names
 from jaxgan.gan.sampling import sample_latents
-from jaxgan.gan.state import STEP, TrainState, init_state
-from jaxgan.gan.updates import DISC_LATENTS, GEN_LATENTS, MIXTURE, discriminator_update, generator_update, train_step
+from jaxgan.gan.state import EVALUATE, INIT, SAMPLE, STEP, TrainState, init_state
+from jaxgan.gan.updates import (
+    DISC_LATENTS,
+    GEN_LATENTS,
+    MIXTURE,
+    MOVE_FAKE,
+    MOVE_GEN,
+    MOVE_REAL,
+    discriminator_update,
+    generator_update,
+    train_step,
+)
 from jaxgan.presets import PRESETS
 
 NO_PENALTIES = {"objective__r1": 0.0, "objective__r2": 0.0}
@@ -348,3 +360,57 @@ def test_a_batch_of_another_size_than_the_configs_is_refused() -> None:
     batch = Batch(jnp.zeros((64, 28, 28, 1)), jnp.zeros(64, jnp.int32))
     with pytest.raises(ValueError, match="the batch has 64 images; the config wants 128"):
         train_step(config, init_state(config, jax.random.key(0)), batch)
+
+
+@pytest.mark.parametrize(("objective", "updates"), [("hinge", "joint"), ("hinge", "halves"), ("relativistic", "joint")])
+def test_both_players_see_all_images_moved_each_by_offsets_of_its_own(objective: str, updates: str) -> None:
+    # A D that hardly moves is the same in both updates.
+    config = tiny(
+        objective__name=objective,
+        objective__r1=0.0,
+        objective__r2=0.0,
+        objective__updates=updates,
+        disc__optimizer__learning_rate=1e-30,
+        augment__shift=2,
+        augment__probability=1.0,
+    )
+    state, batch = init_state(config, jax.random.key(0), TINY_SHAPE), first_batch(config, random_dataset(8, TINY_SHAPE))
+    key = jax.random.fold_in(jax.random.fold_in(state.key, STEP), 0)
+
+    def seen(images: jax.Array, purpose: int) -> np.ndarray:
+        offsets = draw_offsets(config, jax.random.fold_in(key, purpose), len(images), jnp.float32(1.0))
+        return np.asarray(judge(config, state.params.disc, {}, move(config, images, offsets), training=True)[0])
+
+    def made(purpose: int, n: int) -> jax.Array:
+        latents = sample_latents(config, jax.random.fold_in(key, purpose), n)
+        return synthesize(config, state.params.gen, {}, latents, training=False)[0]
+
+    real = seen(batch.images, MOVE_REAL)
+    fake = seen(made(DISC_LATENTS, config.real_batch_size), MOVE_FAKE)
+    made_by_gen = seen(made(GEN_LATENTS, config.batch_size), MOVE_GEN)
+    if objective == "hinge":
+        expected = {
+            "loss/disc_real": np.maximum(1 - real, 0).mean(),
+            "loss/disc_fake": np.maximum(1 + fake, 0).mean(),
+            "loss/gen": -made_by_gen.mean(),
+        }
+    else:
+        expected = {
+            "loss/disc": np.logaddexp(0, fake - real).mean(),
+            "loss/gen": np.logaddexp(0, real - made_by_gen).mean(),
+        }
+    _, metrics = train_step(config, state, batch)
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_every_purpose_of_the_runs_key_has_a_number_of_its_own() -> None:
+    assert len({INIT, ORDER, STEP, SAMPLE, EVALUATE}) == 5
+
+
+@pytest.mark.parametrize("update", [discriminator_update, generator_update])
+def test_a_batch_of_another_size_which_would_be_broadcast_is_refused(update: Callable[..., Any]) -> None:
+    config = tiny(objective__name="relativistic")
+    state, batch = init_state(config, jax.random.key(0), TINY_SHAPE), first_batch(config, random_dataset(8, TINY_SHAPE))
+    with pytest.raises(ValueError, match="the batch has 1 images; the config wants"):
+        update(config, state, jax.tree.map(lambda leaf: leaf[:1], batch), jax.random.key(1))

@@ -126,3 +126,21 @@ def test_shifted_images_are_moved_by_all_amounts_up_to_the_most_with_zeros_in_th
     images = jnp.asarray(np.repeat(image[None], 200, axis=0))
     found = jax.jit(classifier._shifted, static_argnums=2)(jax.random.key(0), images, 1)
     assert {wanted[each.tobytes()] for each in np.asarray(found)} == set(wanted.values())
+
+
+def test_training_goes_on_from_piece_to_piece_as_it_would_at_once(learnt: dict) -> None:
+    (images, labels), key, total = textures(0), jax.random.key(0), training_steps(N, 20)
+    params = init_classifier(jax.random.fold_in(key, classifier._INIT), SHAPE, 10)
+    opt_state, step_key = classifier._adam(total).init(params), jax.random.fold_in(key, classifier._STEP)
+    at_once, _ = classifier._train(
+        total, 2, step_key, images, labels, params, opt_state, jnp.int32(0), jnp.int32(total)
+    )
+    for one, other in zip(jax.tree.leaves(learnt), jax.tree.leaves(at_once), strict=True):
+        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+
+
+def test_a_shift_changes_what_is_learnt(learnt: dict) -> None:
+    images, labels = textures(0)
+    still = train_classifier(jax.random.key(0), images, labels, classes=10, epochs=20, shift=0)
+    for one, other in zip(jax.tree.leaves(learnt), jax.tree.leaves(still), strict=True):
+        assert not np.array_equal(one, other)

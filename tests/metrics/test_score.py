@@ -13,6 +13,7 @@ import jaxgan
 from jaxgan import PRESETS, generate, init_state, train_steps
 from jaxgan.data.files import read_idx
 from jaxgan.gan.batches import Dataset
+from jaxgan.metrics import scores as metric_scores
 from jaxgan.metrics.classifier import classify
 from jaxgan.metrics.frechet import Gaussian
 from jaxgan.metrics.network import shipped_network
@@ -26,6 +27,7 @@ from jaxgan.metrics.scores import (
     pixel_scores,
     summarise_draws,
     to_levels,
+    two_sample_scores,
 )
 from jaxgan.runs.published import load_published
 
@@ -219,3 +221,50 @@ def test_draws_with_an_infinite_score_have_no_spread() -> None:
     # The relative entropy is infinite where a generator draws a class that the data has not.
     found = summarise_draws([{"classes/kl": np.inf}, {"classes/kl": 1.0}])
     assert found == {"classes/kl": {"mean": np.inf, "sd": None}}
+
+
+def test_pixel_scores_take_the_first_images_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    images, real, training, noise = (jnp.asarray(rng.integers(0, 256, (40, 3, 3, 1)), jnp.uint8) for _ in range(4))
+    nothing = jnp.zeros((40, 0))
+    reference = Reference(real, nothing, nothing, Gaussian(nothing[0], nothing), nothing[0])
+    # The first validation images are samples, which take the narrowest window; the others take a wide one.
+    validation = jnp.concatenate([images[:5], noise])
+    few = pixel_scores(images[:5], reference, validation[:5], training)
+    narrow = pixel_scores(images, reference, validation[:5], training)
+    assert narrow["parzen/sigma"] != pixel_scores(images, reference, validation, training)["parzen/sigma"]
+    monkeypatch.setattr(metric_scores, "NEAREST", 5)
+    monkeypatch.setattr(metric_scores, "PARZEN_VALIDATION", 5)
+    assert pixel_scores(images, reference, validation, training) == {**narrow, "nearest": few["nearest"]}
+
+
+@pytest.mark.parametrize(("n", "m"), [(9, 6), (6, 9)])
+def test_the_two_sample_test_takes_as_many_images_of_each_set(n: int, m: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        metric_scores, "two_sample_accuracy", lambda _, real, fake: told.append((len(real), len(fake))) or 0.5
+    )
+    images, real, nothing = jnp.zeros((n, 3, 3, 1), jnp.uint8), jnp.zeros((m, 3, 3, 1), jnp.uint8), jnp.zeros((m, 0))
+    reference = Reference(real, nothing, nothing, Gaussian(nothing[0], nothing), nothing[0])
+    two_sample_scores(jax.random.key(0), images, reference)
+    assert told == [(6, 6)]
+
+
+def test_a_class_that_real_images_miss_by_chance_does_not_put_a_generator_infinitely_far(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    labels = {"real": np.r_[0:7, 0:3], "fake": np.r_[0:8, 0:2]}
+    monkeypatch.setattr(
+        metric_scores,
+        "_features_and_logits",
+        lambda _, images: (jnp.eye(10)[:, :4], 50.0 * jnp.eye(8)[labels["real" if images[0, 0, 0, 0] else "fake"]]),
+    )
+    real, fake = jnp.ones((10, 2, 2, 1), jnp.uint8), jnp.zeros((10, 2, 2, 1), jnp.uint8)
+    network = shipped_network()
+    reference = metric_scores.measure_reference(network, real)
+    shares = np.array([2, 2, 2, 1, 1, 1, 1, 0.5]) / 10.5
+    np.testing.assert_allclose(reference.shares, shares, rtol=1e-6)
+    drawn = np.array([2, 2, 1, 1, 1, 1, 1, 1]) / 10
+    found = metric_scores.feature_scores(network, fake, reference)
+    assert found["classes/kl"] == pytest.approx((drawn * np.log(drawn / shares)).sum(), rel=1e-5)
+    assert found["classes/hit"] == 8

@@ -54,3 +54,10 @@ def test_the_key_decides_all() -> None:
 def test_sets_of_two_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="must be of one size, not 120 and 119"):
         accuracy(strokes(0), strokes(1, N - 1))
+
+
+def test_the_order_of_the_images_tells_nothing() -> None:
+    # Rows and columns in another order: learnt from the first seven tenths, all answers on the rest would be wrong.
+    rows, columns = strokes(0), strokes(1).transpose(0, 2, 1, 3)
+    one, other = jnp.concatenate([rows[:84], columns[84:]]), jnp.concatenate([columns[:84], rows[84:]])
+    assert accuracy(one, other) > 0.5

@@ -97,3 +97,11 @@ def test_a_best_checkpoint_that_does_not_say_its_network_is_of_the_one_at_hand(
     with Best(tmp_path, "b") as best:
         best.offer(at(state, 30), 9.0)
     assert kept(tmp_path) == [20]
+
+
+def test_a_checkpoint_that_stands_under_another_step_is_damaged(tmp_path: Path, state: TrainState) -> None:
+    with Best(tmp_path, "a") as best:
+        best.offer(at(state, 20), 7.5)
+    (tmp_path / "best" / "20").rename(tmp_path / "best" / "30")
+    with Best(tmp_path, "a") as best, pytest.raises(InputError, match="the checkpoint of step 30 is damaged"):
+        best.restore(jax.eval_shape(lambda: at(state, 0)), 30)

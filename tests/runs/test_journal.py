@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxgan.config import InputError
-from jaxgan.runs.journal import Journal, read_rows, sample_files
+from jaxgan.config import Config, EveryConfig, InputError
+from jaxgan.runs.journal import Journal, forget_end, read_rows, sample_files
 
 
 def fill(run: Path, start: int, steps: range) -> None:
@@ -72,3 +72,24 @@ def records(content: bytes) -> list:
 def test_rows_are_strict_json(tmp_path: Path) -> None:
     with Journal(tmp_path, 0) as journal, pytest.raises(ValueError, match="not JSON compliant"):
         journal.write(1, {"loss/disc": float("nan")})
+
+
+def test_tensorboard_is_told_of_the_steps_that_are_taken_back(tmp_path: Path) -> None:
+    fill(tmp_path, 3, range(4, 5))
+    (events,) = tmp_path.glob("events.out.tfevents.*")
+    starts = [event.step for event in records(events.read_bytes()) if event.HasField("session_log")]
+    assert starts == [4]
+
+
+@pytest.mark.parametrize(("every", "kept"), [(0, False), (20, False), (25, True)])
+def test_a_run_that_becomes_longer_forgets_what_only_its_end_had(tmp_path: Path, every: int, kept: bool) -> None:
+    config = Config(num_steps=50, eval_every=every, every=EveryConfig(sample=every))
+    with Journal(tmp_path, 0) as journal:
+        for step in (20, 25, 50):
+            journal.write(step, {"loss/disc": 1.0, "loss/gen": 2.0})
+            journal.write(step, {"score/frechet": 3.0, "score/recall": 0.5})
+            journal.picture(step, np.zeros((4, 2, 2, 1), np.float32), np.zeros(4, np.float32))
+    before = read_rows(tmp_path)
+    forget_end(tmp_path, config)
+    assert read_rows(tmp_path) == (before if kept else before[:-1])
+    assert [int(path.stem) for path in sample_files(tmp_path)] == ([20, 25, 50] if kept else [20, 25])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 
 import jax
@@ -9,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxgan import hosts
 from jaxgan.config import Config, EveryConfig, GeneratorConfig
 from jaxgan.gan.state import init_state
 from jaxgan.presets import PRESETS
 from jaxgan.runs.checkpoints import digest
-from jaxgan.runs.training import Diverged, check_finite, is_due, next_stop
+from jaxgan.runs.journal import is_due
+from jaxgan.runs.training import Diverged, Interruption, _agree, check_finite, next_stop
 
 CADENCES = st.integers(0, 20)
 
@@ -82,3 +85,17 @@ def test_a_digest_tells_any_two_states_apart() -> None:
         init_state(PRESETS["vanilla"], jax.random.key(0)),
     ]
     assert len({digest(each) for each in [state, *others]}) == 6
+
+
+def test_a_signal_that_any_process_hears_stops_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "gather", lambda value: [value, (99, signal.SIGTERM)])
+    assert _agree(8, None) == (8, signal.SIGTERM)
+
+
+def test_the_second_signal_ends_the_process_at_once() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Interruption().listen() as interruption:
+        signal.raise_signal(signal.SIGINT)
+        assert interruption.signal == signal.SIGINT
+        assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == [signal.SIG_DFL] * 2
+    assert signal.getsignal(signal.SIGTERM) == before

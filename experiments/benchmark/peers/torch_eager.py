@@ -26,9 +26,9 @@ FINAL_RATE = 0.03
 class Residual(nn.Sequential):
     """Layers that add to their output their input."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (its name in PyTorch)
         """[batch, units] -> [batch, units]."""
-        return x + super().forward(x)
+        return input + super().forward(input)
 
 
 class ClippedTanh(nn.Module):
