@@ -182,7 +182,10 @@ class EveryConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One training run. Raises InputError, by field, where a value is out of range or a combination has no meaning."""
+    """One training run; the defaults are no preset.
+
+    Raises InputError, by field, where a value is out of range or a combination has no meaning.
+    """
 
     seed: int = 0
     """Seed of every random number of the run."""

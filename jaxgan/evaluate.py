@@ -198,8 +198,8 @@ def _report(wanted: Arguments, found: Scores) -> list[str]:
         *table({**shown, **found.references}),
         "",
     ]
-    if (more := len(found.checkpoints) - len(shown)) > 0:
-        lines.append(f"{more} earlier checkpoints are in the files below.")
+    if len(shown) < len(found.checkpoints):
+        lines.append(f"These are the last {len(shown)} of {len(found.checkpoints)} checkpoints.")
     blurred, real = (found.references[name]["parzen"]["mean"] for name in ("k-means", "real"))
     if blurred is not None and real is not None and blurred > real:
         lines.append("Parzen windows put blurred k-means centroids above real images: a known flaw of that measure.")

@@ -1,4 +1,4 @@
-"""Named configs: `modern`, and five published MNIST GANs as their authors ran them.
+"""Named configs: `modern`, `best` and `stacked`, and five published MNIST GANs as their authors ran them.
 
 Where an original leaves a value open, the comment says that the choice is ours.
 """
@@ -159,3 +159,8 @@ DESCRIPTIONS: dict[str, str] = {
     "logged": "vanilla with He-normal kernels, the newest 50 of its frequent checkpoints kept, 1,000,000 steps",
     "gaussian-leaky": "leaky ReLU 128, tanh output, normal latents, labels smoothed to 0.9, 30,000 steps",
 }
+
+
+def preset_table() -> str:
+    """A line a preset, for `--help`."""
+    return "\n".join(f"  {name:<16}{DESCRIPTIONS[name]}" for name in PRESETS)

@@ -13,7 +13,7 @@ import tyro
 
 from jaxgan import cli, members
 from jaxgan.config import Config, InputError, flag, with_values
-from jaxgan.presets import DEFAULT_PRESET, DESCRIPTIONS, PRESETS
+from jaxgan.presets import DEFAULT_PRESET, PRESETS, preset_table
 from jaxgan.train import DIVERGED, RUNS, absolute, split_preset
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _description() -> str:
-    table = "\n".join(f"  {name:<16}{DESCRIPTIONS[name]}" for name in PRESETS)
     return (
         "Trains every combination of values in one program, and scores all members against validation images. An "
         "optional PRESET comes first (default: modern). Every field of `python -m jaxgan.train --help` is a flag here, "
@@ -73,7 +72,7 @@ def _description() -> str:
         "  --gen.optimizer.learning-rate 1e-4 1e-3     each value\n"
         "  --gen.optimizer.learning-rate 1e-5..1e-2:log --samples 16     draws from a range, or from its logarithm\n"
         "  --gen.widths 128 256,256     a tuple's numbers are joined by commas\n\n"
-        f"presets:\n{table}"
+        f"presets:\n{preset_table()}"
     )
 
 

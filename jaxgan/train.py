@@ -16,7 +16,7 @@ import tyro
 from jaxgan import cli, hosts
 from jaxgan.config import Config, DataConfig, DatasetName, InputError, expanded, flag, leaves
 from jaxgan.hosts import Hosts
-from jaxgan.presets import DEFAULT_PRESET, DESCRIPTIONS, PRESETS
+from jaxgan.presets import DEFAULT_PRESET, PRESETS, preset_table
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -82,10 +82,9 @@ def split_preset(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def _parse(config: Config, arguments: Sequence[str]) -> Arguments:
-    table = "\n".join(f"  {name:<16}{DESCRIPTIONS[name]}" for name in PRESETS)
     description = (
         "Trains a GAN. An optional PRESET comes first (default: modern); every field of it has a flag.\n\n"
-        f"presets:\n{table}"
+        f"presets:\n{preset_table()}"
     )
     default = Arguments(Where(), Hosts(), config)
     return cli.parse(Arguments, arguments, usage="train [PRESET]", description=description, default=default)

@@ -185,6 +185,7 @@ def test_every_checkpoint_that_can_be_read_is_scored_by_another_protocol_and_dam
     # The table shows the last four.
     shown = [f"step {step}" for step in (100, 150, 250, 300)]
     assert re.split(r"\s{2,}", succeed(done).splitlines()[3].strip()) == [*shown, *REFERENCES]
+    assert "\nThese are the last 4 of 5 checkpoints.\n" in done.stdout
     assert "training the feature network of digits: 0 of " in done.stderr
     assert "scoring the reference rows, once: 4 of 4" in done.stderr
     assert [path.read_bytes() for path in caches] == before
@@ -242,6 +243,7 @@ def test_a_network_that_learns_to_tell_images_is_a_row_more(evaluated: Evaluated
 BAD = [
     (["--num", "3"], "--num"),
     (["--num", "many"], "--num"),
+    (["--num", "10001"], "--num 10001 is more than the 10,000 real images"),
     (["--draws", "0"], "--draws"),
     (["--seed", "-1"], "--seed"),
     (["--against", "nothing"], "--against"),

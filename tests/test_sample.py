@@ -17,7 +17,7 @@ from jaxgan.gan.sampling import WALK_PICTURES, generate, walk_latents
 from jaxgan.presets import PRESETS
 from jaxgan.runs import published
 from jaxgan.runs.directory import read_record
-from jaxgan.runs.loading import load_state
+from jaxgan.runs.loading import load_run, load_state
 from jaxgan.runs.published import load_published
 from jaxgan.sample import main, scaled
 
@@ -171,6 +171,7 @@ def test_a_bad_flag_is_refused(
 def test_a_place_that_is_taken_or_no_run_is_refused_in_one_line(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(cli, "_settle", lambda: None)  # This process belongs to the tests.
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("precious")
     assert "full" in complaint(run("sample", trained, "--out", tmp_path / "full"))
@@ -211,3 +212,19 @@ def test_a_damaged_published_generator_says_what_to_do(tmp_path: Path, monkeypat
     monkeypatch.setattr(published, "_FOLDER", tmp_path)
     with pytest.raises(InputError, match="the published generator modern is damaged: install jaxgan again"):
         main(["modern", "--out", str(tmp_path / "a.npy")])
+
+
+@pytest.mark.parametrize("checkpoint", [None, 20])
+def test_a_run_is_opened_in_python_to_what_sample_draws(trained: Path, tmp_path: Path, checkpoint: int | None) -> None:
+    config, state = load_run(str(trained), checkpoint)
+    assert (config, int(state.step)) == (read_record(trained).config, checkpoint or 40)
+    sample_here(trained, tmp_path / "a.npy", "--num", "5", *(("--checkpoint", "20") if checkpoint else ()))
+    drawn = np.load(tmp_path / "a.npy", allow_pickle=False)
+    np.testing.assert_array_equal(drawn, generate(config, state, jax.random.key(0), 5)[..., 0])
+
+
+def test_a_published_generator_is_opened_in_python_by_its_name(tmp_path: Path) -> None:
+    config, state = load_run("modern")
+    assert (config.num_steps, int(state.step)) == (PRESETS["modern"].num_steps,) * 2
+    with pytest.raises(InputError, match="holds no run"):
+        load_run(tmp_path / "modern")

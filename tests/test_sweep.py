@@ -307,6 +307,9 @@ def test_a_sweep_that_did_not_fit_is_begun_in_smaller_waves(
     assert begun == [read_sweep(tmp_path)]
     assert begun[0].waves == tuple((i,) for wave in record.waves for i in wave)
     assert begun[0].members == record.members
+    # As long as none was trained, they can be larger again; the whole command, given again, is what it was.
+    assert sweep.main(["--run-dir", str(tmp_path), "--resume", "--wave", "3"]) == 0
+    assert read_sweep(tmp_path) == record
 
 
 def test_a_sweep_of_which_all_members_diverge_ends_with_exit_3_and_all_its_files(

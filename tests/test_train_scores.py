@@ -13,6 +13,7 @@ from running import (
     SCORED,
     ScoredRun,
     checkpoint_steps,
+    refusal,
     resume,
     run,
     same_run,
@@ -27,6 +28,7 @@ from jaxgan.gan.state import EVALUATE
 from jaxgan.runs.directory import read_record
 from jaxgan.runs.journal import read_rows
 from jaxgan.runs.loading import load_state
+from jaxgan.train import main
 from jaxgan.yardsticks import feature_network
 
 
@@ -113,3 +115,11 @@ def test_samples_are_drawn_from_the_best_checkpoint_by_its_name(scored: ScoredRu
     step, _, _ = best(scored.path)
     text = succeed(run("sample", scored.path, "--out", tmp_path / "a.npy", "--num", "2", "--checkpoint", "best"))
     assert f"2 images from step {step} " in text
+
+
+def test_other_scores_of_a_run_that_is_complete_are_refused_with_what_to_do(scored_copy: Path) -> None:
+    before = (scored_copy / "config.json").read_bytes()
+    told = refusal(main, "--run-dir", scored_copy, "--resume", "--eval-every", 50)
+    assert "is complete, and --eval-every and --keep-best score a run while it trains: extend it with" in told
+    assert told.endswith(f"score it with python -m jaxgan.evaluate {scored_copy} --every-checkpoint")
+    assert (scored_copy / "config.json").read_bytes() == before

@@ -184,7 +184,8 @@ def probabilities(config: Config, *, real_logits: Logits, fake_logits: Logits) -
     """D's probability that each real and each fake image is real; None where its answer is not a probability.
 
     For `relativistic` they are the probabilities that the real image of a pair is the real one, and that the fake is;
-    for `least_squares` D's raw answers, cut to [0, 1].
+    for `least_squares` D's raw answers, cut to [0, 1]; for `hinge` sigmoids, which show which way D leans and no more,
+    since its loss asks for logits beyond 1 and -1 and not for log-odds.
     """
     match config.objective.name:
         case "wasserstein":

@@ -184,3 +184,10 @@ def test_a_negative_number_of_steps_is_refused() -> None:
     dataset = Dataset(jnp.zeros((200, 28, 28, 1), jnp.uint8), jnp.zeros(200, jnp.int32))
     with pytest.raises(ValueError, match="num_steps must be 0 or more, not -1"):
         train_steps(config, init_state(config, jax.random.key(0)), dataset, -1)
+
+
+def test_a_state_of_images_of_another_shape_is_refused() -> None:
+    config = PRESETS["vanilla"]
+    dataset = Dataset(jnp.zeros((200, 28, 28, 3), jnp.uint8), jnp.zeros(200, jnp.int32))
+    with pytest.raises(ValueError, match=r"the state is of images \(28, 28, 1\), the data set of \(28, 28, 3\)"):
+        train_steps(config, init_state(config, jax.random.key(0)), dataset, 1)

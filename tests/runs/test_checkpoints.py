@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import jax
@@ -9,6 +11,7 @@ import pytest
 
 from jaxgan.config import Config, GeneratorConfig, InputError
 from jaxgan.gan.state import TrainState, init_state
+from jaxgan.runs import checkpoints
 from jaxgan.runs.checkpoints import Best, digest
 
 CONFIG = Config(gen=GeneratorConfig(widths=(4,)))
@@ -105,3 +108,12 @@ def test_a_checkpoint_that_stands_under_another_step_is_damaged(tmp_path: Path, 
     (tmp_path / "best" / "20").rename(tmp_path / "best" / "30")
     with Best(tmp_path, "a") as best, pytest.raises(InputError, match="the checkpoint of step 30 is damaged"):
         best.restore(jax.eval_shape(lambda: at(state, 0)), 30)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS])
+def test_what_orbax_tells_in_words_of_a_disk_is_an_error_of_the_system(tmp_path: Path, code: int) -> None:
+    with pytest.raises(OSError, match=os.strerror(code)) as raised, checkpoints._storage_errors(tmp_path):
+        raise ValueError(f"OUT_OF_RANGE: Error writing {tmp_path}/x: {os.strerror(code)} [os_error_code='{code}']")
+    assert (raised.value.errno, raised.value.filename) == (code, str(tmp_path))
+    with pytest.raises(ValueError, match="a mistake of ours"), checkpoints._storage_errors(tmp_path):
+        raise ValueError("a mistake of ours")
