@@ -26,7 +26,17 @@ ALLOWED = {
     "runs": {"archive", "config", "devices", "gan", "hosts", "runs"},
 }
 
-DOORS = ("__init__.py", "cli.py", "train.py", "sample.py", "evaluate.py", "yardsticks.py", "sweep.py", "members.py")
+DOORS = (
+    "__init__.py",
+    "cli.py",
+    "train.py",
+    "sample.py",
+    "evaluate.py",
+    "yardsticks.py",
+    "sweep.py",
+    "members.py",
+    "__main__.py",
+)
 
 
 def tree(module: str) -> ast.Module:
