@@ -179,9 +179,10 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
                 record.config.eval_every,
                 record.config.keep_best,
             ):
+                scored = cli.command_line("evaluate", run, "--every-checkpoint")
                 raise InputError(
                     f"{run} is complete, and --eval-every and --keep-best score a run while it trains: "
-                    f"extend it with --num-steps M, or score it with {_score_all(run)}"
+                    f"extend it with --num-steps M, or score it with {scored}"
                 )
         if record != stored:
             hosts.from_first(lambda: _replace_record(run, stored, record, int(state.step)))
@@ -190,10 +191,6 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
             return 0
         terminal.say(f"resuming at step {int(state.step):,}")
         return _train(record, state, arrays, run, terminal)
-
-
-def _score_all(run: Path) -> str:
-    return cli.command_line("evaluate", run, "--every-checkpoint")
 
 
 def _replace_record(run: Path, stored: RunRecord, record: RunRecord, step: int) -> None:
