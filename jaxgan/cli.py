@@ -153,13 +153,17 @@ def start_jax() -> None:
 def _programs_folder() -> Path | None:
     """A folder of this user and machine for compiled programs; None where it cannot be had or others may write to it.
 
-    What is read from it is run, so nobody else may put anything there.
+    What is read from it is run, so nobody else may put anything there. XLA splits a program for the cores that it sees
+    when it compiles, which JAX does not look at when it finds a program again: so there is a folder for each number.
     """
+    from jaxgan.devices import num_cores
+
+    machine = f"{platform.node() or 'here'}-{num_cores()}-cores"
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         home.mkdir(parents=True, exist_ok=True)
         folder = home
-        for name in ("jaxgan", "programs", platform.node() or "here"):
+        for name in ("jaxgan", "programs", machine):
             folder /= name
             folder.mkdir(mode=0o700, exist_ok=True)
             about = folder.stat()

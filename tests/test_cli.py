@@ -193,3 +193,13 @@ def test_programs_are_not_read_from_a_folder_of_another_user(monkeypatch: pytest
     assert cli._programs_folder() is not None
     monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
     assert cli._programs_folder() is None
+
+
+def test_programs_that_were_split_for_other_cores_are_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folders = set()
+    for cores in ({0}, {0, 1}, {2}):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: cores)
+        folders.add(cli._programs_folder())
+    assert len(folders) == 2
+    assert None not in folders
