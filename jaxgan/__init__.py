@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from jaxgan.config import Config, InputError
     from jaxgan.data.dataset import load_dataset
     from jaxgan.gan.batches import Batch, Dataset, draw_batch
+    from jaxgan.gan.labels import count_labels
     from jaxgan.gan.program import train_steps
     from jaxgan.gan.sampling import discriminate, generate
     from jaxgan.gan.state import TrainState, init_state
@@ -26,6 +27,7 @@ _HOMES = {
     "Dataset": "gan.batches",
     "InputError": "config",
     "TrainState": "gan.state",
+    "count_labels": "gan.labels",
     "discriminate": "gan.sampling",
     "discriminator_update": "gan.updates",
     "draw_batch": "gan.batches",
@@ -46,6 +48,7 @@ __all__ = [
     "Dataset",
     "InputError",
     "TrainState",
+    "count_labels",
     "discriminate",
     "discriminator_update",
     "draw_batch",

@@ -199,6 +199,8 @@ class Config:
     """Both learning rates follow a cosine to 3 % over this many steps, then stay there; 0 keeps them constant."""
     decay_start: int = 0
     """Steps before that cosine begins, if there is one."""
+    conditional: bool = False
+    """Tell both players what each image shows (its label), so that a class can be asked for."""
     average_decay: float = 0.999
     """Decay of the generator's moving average that samples are drawn from, less in the first steps; 0 keeps none."""
     keep: int = 3
@@ -246,6 +248,7 @@ class Config:
         return Config(
             batch_size=self.batch_size,
             accumulate=self.accumulate,
+            conditional=self.conditional,
             average_decay=0.5 if self.average_decay > 0 else 0.0,
             gen=_structure(self.gen),
             disc=_structure(self.disc),
@@ -413,6 +416,10 @@ def _check_objective(config: Config) -> None:
             raise InputError(f"--batch-size must be even with --objective.updates halves, not {config.batch_size}")
         if config.latent.shared:
             raise InputError("--latent.shared needs batches of one size; --objective.updates halves has two")
+        if config.conditional:
+            raise InputError(
+                "--conditional needs a real image for each fake one; --objective.updates halves has half as many"
+            )
         if objective.has_penalty:
             raise InputError("--objective.updates halves takes no gradient penalty; set r1, r2, gradient-penalty to 0")
     if objective.has_penalty and config.disc.batch_norm:

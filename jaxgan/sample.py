@@ -36,8 +36,11 @@ class Arguments:
     out: Path = Path("samples.png")
     """Where to: FILE.png a grid, FILE.gif a walk through the latents, FILE.npy float32 [num, height, width] in [0, 1],
     or a folder, which gets a PNG file an image."""
+    labels: tuple[int, ...] | None = None
+    """What to draw, one after the other and again from the first, such as 0 1 2; of conditional generators only, which
+    otherwise draw each class as often as their data set has it."""
     seed: int = 0
-    """Seed of the latents."""
+    """Seed of the latents, and of the classes."""
     latent_scale: LatentScale = None
     """How many times as large latents are as in training; by default what the run says."""
     checkpoint: str | None = None
@@ -57,6 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     from jaxgan.runs.loading import load_generator
 
     record, state = load_generator(wanted.run, wanted_step(wanted.checkpoint))
+    check_labels(wanted, state)
     images = draw(scaled(record.config, wanted.latent_scale), state, wanted)
     write(images, wanted.out)
     print(f"wrote {len(images):,} images from step {int(state.step):,} of {wanted.run} to {wanted.out}")
@@ -76,6 +80,20 @@ def _check(wanted: Arguments) -> None:
         raise InputError(f"--num {wanted.num} is too many for one picture (at most 10000); a folder or .npy takes any")
     if not wanted.out.suffix and wanted.out.exists() and (not wanted.out.is_dir() or any(wanted.out.iterdir())):
         raise InputError(f"--out {wanted.out} is there already: name an empty or a new folder")
+
+
+def check_labels(wanted: Arguments, state: TrainState) -> None:
+    """Raises InputError where the generator cannot draw the classes that are asked for."""
+    if wanted.labels is None:
+        return
+    if state.label_counts is None:
+        raise InputError(
+            f"--labels: {wanted.run} was trained without labels (train with --conditional to choose classes)"
+        )
+    classes = len(state.label_counts)
+    if not wanted.labels or not all(0 <= label < classes for label in wanted.labels):
+        shown = " ".join(map(str, wanted.labels)) or "nothing"
+        raise InputError(f"--labels must name classes of {wanted.run}, 0 to {classes - 1}, not {shown}")
 
 
 def wanted_step(checkpoint: str | None) -> Step:
@@ -103,15 +121,25 @@ def scaled(config: Config, scale: float | None) -> Config:
 def draw(config: Config, state: TrainState, wanted: Arguments) -> Float[np.ndarray, "n h w c"]:
     """Images in [0, 1], each of latents of its own or along a walk."""
     import jax
+    import jax.numpy as jnp
     import numpy as np
 
-    from jaxgan.gan.sampling import draw_latents, generate, walk_latents
+    from jaxgan.gan.labels import draw_labels
+    from jaxgan.gan.sampling import draw_latents, generate, walk_labels, walk_latents
 
-    key = jax.random.key(wanted.seed)
+    key, n = jax.random.key(wanted.seed), wanted.num
     walks = wanted.interpolate or wanted.out.suffix == ".gif"
-    latents = (walk_latents if walks else draw_latents)(config, key, wanted.num)
-    pieces = [latents[i : i + _PIECE] for i in range(0, wanted.num, _PIECE)]
-    return np.concatenate([np.asarray(generate(config, state, key, len(z), latents=z)) for z in pieces])
+    latents = (walk_latents if walks else draw_latents)(config, key, n)
+    chosen = None if wanted.labels is None else jnp.array(wanted.labels, jnp.int32)
+    if walks:
+        labels = walk_labels(state, key, n, chosen)
+    else:
+        labels = draw_labels(state, key, n) if chosen is None else jnp.resize(chosen, (n,))
+    found = []
+    for i in range(0, n, _PIECE):
+        z, y = latents[i : i + _PIECE], None if labels is None else labels[i : i + _PIECE]
+        found.append(np.asarray(generate(config, state, key, len(z), latents=z, labels=y)))
+    return np.concatenate(found)
 
 
 def write(images: Float[np.ndarray, "n h w c"], out: Path) -> None:

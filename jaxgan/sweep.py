@@ -14,7 +14,7 @@ import tyro
 from jaxgan import cli, members
 from jaxgan.config import Config, InputError, flag, with_values
 from jaxgan.presets import DEFAULT_PRESET, PRESETS, preset_table
-from jaxgan.train import DIVERGED, RUNS, absolute, split_preset
+from jaxgan.train import DIVERGED, RUNS, absolute, dataset_record, split_preset
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -79,7 +79,7 @@ def _description() -> str:
 def _sweep_anew(preset: str, wanted: Arguments, grid: members.Grid) -> int:
     configs = members.all_members(PRESETS[preset], grid, wanted.seeds, wanted.samples)
 
-    from jaxgan.data.dataset import fingerprint, load_dataset, resolve
+    from jaxgan.data.dataset import load_arrays, resolve
     from jaxgan.devices import member_mesh, use_cores
     from jaxgan.runs import directory, sweeps
     from jaxgan.runs.terminal import Terminal
@@ -91,9 +91,9 @@ def _sweep_anew(preset: str, wanted: Arguments, grid: members.Grid) -> int:
     data = absolute(resolve(configs[0].data, Terminal().warn))
     configs = [replace(config, data=replace(data, order=config.data.order)) for config in configs]
     # Where the largest batch has enough images, all have.
-    images = load_dataset(max(configs, key=lambda config: config.real_batch_size), "train").images
-    _, height, width, channels = images.shape
-    dataset = directory.DatasetRecord(data.name, fingerprint(data), (height, width, channels), len(images))
+    arrays = load_arrays(max(configs, key=lambda config: config.real_batch_size), "train")
+    conditional = any(config.conditional for config in configs)
+    dataset = dataset_record(data, arrays, conditional=conditional)
     record = sweeps.SweepRecord(
         format=directory.FORMAT,
         preset=preset,
@@ -119,7 +119,7 @@ def _waves(
     memory = MEMORY_SHARE * memory_of(mesh)
 
     def fitting(member: int) -> int:
-        return most or int(memory // member_bytes(configs[member], dataset.image_shape))
+        return most or int(memory // member_bytes(configs[member], dataset.image_shape, dataset.label_counts))
 
     return tuple(map(tuple, members.cut_into_waves(members.group_members(configs), fitting)))
 

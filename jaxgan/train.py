@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from jaxgan.data.cache import Arrays
     from jaxgan.gan.state import TrainState
-    from jaxgan.runs.directory import RunRecord
+    from jaxgan.runs.directory import DatasetRecord, RunRecord
     from jaxgan.runs.terminal import Terminal
     from jaxgan.runs.training import Metrics
 
@@ -94,14 +94,13 @@ def _train_anew(preset: str, arguments: Sequence[str]) -> int:
     wanted = _parse(PRESETS[preset], arguments)
     terminal = _join(wanted)
 
-    from jaxgan.data.dataset import fingerprint
     from jaxgan.runs import directory
     from jaxgan.runs.checkpoints import fresh_state
 
     data_name = hosts.from_first(lambda: _choose_data(wanted, terminal))
     config = replace(wanted.config, data=absolute(replace(wanted.config.data, name=data_name)))
     arrays = _load(config)
-    data = directory.DatasetRecord(data_name, fingerprint(config.data), arrays.images.shape[1:], len(arrays.images))
+    data = dataset_record(config.data, arrays, conditional=config.conditional)
     hosts.check_same("data set", data)
     record = directory.RunRecord(directory.FORMAT, preset, config, data, directory.installed_versions())
     with contextlib.ExitStack() as ownership:
@@ -147,6 +146,16 @@ def _load(config: Config) -> Arrays:
     with hosts.agreed():
         devices.check_divides(config, devices.data_mesh().size)
         return load_arrays(config, "train")
+
+
+def dataset_record(data: DataConfig, arrays: Arrays, *, conditional: bool) -> DatasetRecord:
+    """What a run says of its training images, and of their labels where its players are told them."""
+    from jaxgan.data.dataset import fingerprint
+    from jaxgan.gan.labels import count_labels
+    from jaxgan.runs.directory import DatasetRecord
+
+    counts = count_labels(arrays.labels) if conditional else ()
+    return DatasetRecord(data.name, fingerprint(data), arrays.images.shape[1:], len(arrays.images), counts)
 
 
 def _resume(preset: str | None, arguments: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from jaxgan.config import Config, DataConfig, InputError
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, UInt8
+    from jaxtyping import Array, Int32, UInt8
 
     from jaxgan.gan.state import TrainState
     from jaxgan.metrics.network import FeatureNetwork
@@ -39,6 +39,8 @@ class Yardstick(NamedTuple):
 
     network: FeatureNetwork
     reference: Reference
+    labels: Int32[Array, " r"]
+    """What the images of the reference show."""
     validation: UInt8[Array, "v h w c"]
     training: UInt8[Array, "t h w c"]
     """Real images to draw reference rows from: neither those that it is scored against nor the validation images."""
@@ -61,21 +63,22 @@ def prepare_yardstick(record: RunRecord, against: Split) -> Yardstick:
         raise InputError(
             f"the data set {data.name} is not the one that the run was trained on: its fingerprint differs"
         )
-    whole = load_dataset(Config(data=replace(data, holdout=0), batch_size=1), "train").images
+    whole, labels = load_dataset(Config(data=replace(data, holdout=0), batch_size=1), "train")
     held_out = _held_out(len(whole))
     network = feature_network(data)
     validation, training, trained_on = whole[:held_out], whole[held_out:], whole[data.holdout :]
     if against == "validation" and data.holdout < held_out:
         Terminal().warn(f"the run was trained on {held_out - data.holdout:,} of the {held_out:,} validation images")
     if against == "test":
-        real = load_dataset(Config(data=data), "test").images
+        real, labels = load_dataset(Config(data=data), "test")
     elif against == "validation":
-        real = validation
+        real, labels = validation, labels[:held_out]
     else:
         taken = min(10_000, len(training) // 2)
         real, training = training[:taken], training[taken:]
+        labels = labels[held_out : held_out + taken]
     try:
-        return Yardstick(network, measure_reference(network, real), validation, training, trained_on)
+        return Yardstick(network, measure_reference(network, real), labels, validation, training, trained_on)
     except ValueError as error:
         raise InputError(f"the data set {data.name}: {error}") from error
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gan.small_runs import TINY_SHAPE, bits, changed, random_dataset
+from gan.small_runs import LABEL_COUNTS, TINY_SHAPE, bits, changed, random_dataset
 from jax.sharding import AxisType, Mesh
 
 from jaxgan.config import Config
@@ -38,11 +38,11 @@ def mesh_of(count: int) -> Mesh:
 
 def train(config: Config, count: int, *, served: bool = False) -> dict[str, np.ndarray]:
     """What 20 steps on a mesh of so many devices lead to; without a mesh where there are none."""
-    dataset = random_dataset(64, TINY_SHAPE)
+    dataset = random_dataset(64, TINY_SHAPE, classes=len(LABEL_COUNTS))
     # One program for presets that differ in how they start only.
     program = replace(config, gen=replace(config.gen, initializer="glorot_uniform"))
     program = replace(program, disc=replace(config.disc, initializer="glorot_uniform"))
-    state = init_state(config, jax.random.key(0), TINY_SHAPE)
+    state = init_state(config, jax.random.key(0), TINY_SHAPE, LABEL_COUNTS)
     if count:
         mesh = mesh_of(count)
         state, dataset = replicate(mesh, (state, dataset))

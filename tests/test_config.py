@@ -153,6 +153,7 @@ def test_labels_are_smoothed_for_cross_entropies(name: str) -> None:
         ({"keep_best": True}, ["--keep-best", "--eval-every"]),
         (HALVES | {"batch_size": 33}, ["--batch-size", "even", "33"]),
         (HALVES | {"latent.shared": True}, ["--latent.shared", "--objective.updates halves"]),
+        (HALVES | {"conditional": True}, ["--conditional", "--objective.updates halves"]),
         (HALVES | {"objective.r1": 1.0}, ["--objective.updates halves", "r1"]),
         (HALVES | {"objective.r2": 1.0}, ["--objective.updates halves", "r2"]),
         (HALVES | {"objective.gradient_penalty": 1.0}, ["--objective.updates halves", "gradient-penalty"]),
@@ -210,6 +211,7 @@ def test_flags_are_the_names_of_fields_with_dashes() -> None:
 SHAPES: dict[str, Any] = {
     "batch_size": 64,
     "accumulate": 2,
+    "conditional": True,
     "average_decay": 0.0,
     "gen.widths": (512,),
     "gen.activation": "relu",

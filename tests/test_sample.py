@@ -25,7 +25,8 @@ from jaxgan.sample import main, scaled
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sampled")
-    train(prepare_small_data(root / "data"), root / "run", "--num-steps", "40", "--every.checkpoint", "20")
+    flags = ("--num-steps", "40", "--every.checkpoint", "20", "--conditional")
+    train(prepare_small_data(root / "data"), root / "run", *flags)
     return root / "run"
 
 
@@ -96,6 +97,30 @@ def test_a_gif_is_a_walk_of_as_many_pictures(trained: Path, tmp_path: Path) -> N
     assert np.abs(np.diff(walk, axis=0)).mean() < 0.5 * np.abs(np.diff(apart, axis=0)).mean()
 
 
+def test_labels_are_drawn_one_after_the_other_and_again_from_the_first(trained: Path, tmp_path: Path) -> None:
+    sample_here(trained, tmp_path / "chosen.npy", "--num", "5", "--labels", "7", "0")
+    record = read_record(trained)
+    labels, state = jnp.array([7, 0, 7, 0, 7]), load_state(trained, record, None)
+    expected = generate(record.config, state, jax.random.key(0), 5, labels=labels)
+    np.testing.assert_array_equal(np.load(tmp_path / "chosen.npy"), expected[..., 0])
+    sample_here(trained, tmp_path / "drawn.npy", "--num", "5")
+    assert (np.load(tmp_path / "drawn.npy") != np.load(tmp_path / "chosen.npy")).any()
+
+
+def test_a_walk_stays_with_the_label_that_is_asked_for(trained: Path, tmp_path: Path) -> None:
+    sample_here(trained, tmp_path / "walk.npy", "--num", "20", "--interpolate", "--labels", "3")
+    record = read_record(trained)
+    state, key = load_state(trained, record, None), jax.random.key(0)
+    latents = walk_latents(record.config, key, 20)
+    expected = generate(record.config, state, key, 20, latents=latents, labels=jnp.full(20, 3))
+    np.testing.assert_allclose(np.load(tmp_path / "walk.npy"), expected[..., 0], atol=1e-6)
+
+
+def test_labels_of_a_generator_that_was_trained_without_are_refused() -> None:
+    with pytest.raises(InputError, match="--labels: modern was trained without labels"):
+        main(["modern", "--labels", "3"])
+
+
 @pytest.mark.parametrize("n", [5 * WALK_PICTURES, WALK_PICTURES, 20])
 @pytest.mark.parametrize("prior", ["normal", "uniform"])
 def test_a_walk_is_closed_smooth_and_stays_where_the_prior_is_likely(prior: str, n: int) -> None:
@@ -146,6 +171,9 @@ BAD = [
     (["--num", "0"], "--num"),
     (["--num", "some"], "--num"),
     (["--seed", "-1"], "--seed"),
+    (["--labels", "10"], "0 to 9, not 10"),
+    (["--labels", "3", "-1"], "0 to 9, not 3 -1"),
+    (["--labels"], "0 to 9, not nothing"),
     (["--latent.scale", "0"], "--latent.scale must be above 0 and at most 1000, not 0.0"),
     (["--out", "picture.jpeg"], "picture.jpeg"),
     (["--checkpoint", "7"], "20, 40"),

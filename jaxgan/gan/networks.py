@@ -23,6 +23,10 @@ INITIALIZERS: dict[Initializer, Callable[..., Array]] = {
 }
 
 
+Condition = Float[Array, "batch classes"] | None
+"""What images show, as weights of the classes (one-hot for a label); None where players are not conditional."""
+
+
 class Generator(nn.Module):
     """Latents -> images in the range of its output activation: sigmoid [0, 1], the others [-1, 1]."""
 
@@ -30,9 +34,11 @@ class Generator(nn.Module):
     image_shape: tuple[int, int, int]
 
     @nn.compact
-    def __call__(self, latents: Float[Array, "batch latent"], *, training: bool) -> Float[Array, "batch h w c"]:
+    def __call__(
+        self, latents: Float[Array, "batch latent"], condition: Condition = None, *, training: bool
+    ) -> Float[Array, "batch h w c"]:
         """Draws one image a latent; batch norm uses the batch's statistics in training, else the moving averages."""
-        hidden = _hidden_layers(self.config, latents, training=training)
+        hidden = _hidden_layers(self.config, latents, condition, training=training)
         images = _Pixels(self.image_shape, INITIALIZERS[self.config.initializer], name="output")(hidden)
         match self.config.output:
             case "sigmoid":
@@ -84,20 +90,35 @@ class Discriminator(nn.Module):
     zero_pixel: float
 
     @nn.compact
-    def __call__(self, images: Float[Array, "batch h w c"], *, training: bool) -> Float[Array, " batch"]:
+    def __call__(
+        self, images: Float[Array, "batch h w c"], condition: Condition = None, *, training: bool
+    ) -> Float[Array, " batch"]:
         """Judges each image; batch norm uses the batch's statistics in training, else the moving averages."""
         pixels = images.reshape(images.shape[0], -1) - self.zero_pixel
-        hidden = _hidden_layers(self.config, pixels, training=training)
+        hidden = _hidden_layers(self.config, pixels, condition, training=training)
         init = INITIALIZERS[self.config.initializer]
         return nn.Dense(1, use_bias=self.output_bias, kernel_init=init, name="output")(hidden).squeeze(-1)
 
 
 def _hidden_layers(
-    config: GeneratorConfig | DiscriminatorConfig, x: Float[Array, "batch inputs"], *, training: bool
+    config: GeneratorConfig | DiscriminatorConfig,
+    x: Float[Array, "batch inputs"],
+    condition: Condition,
+    *,
+    training: bool,
 ) -> Float[Array, "batch units"]:
-    """The hidden layers of either player; called inside a compact module, which owns their parameters."""
+    """The hidden layers of either player; called inside a compact module, which owns their parameters.
+
+    The condition is an input of the first layer beside the others, with a kernel of its own.
+
+    References:
+        Mirza and Osindero 2014, "Conditional Generative Adversarial Nets", section 3.2.
+    """
+    init = INITIALIZERS[config.initializer]
     for i, width in enumerate(config.widths):
-        y = nn.Dense(width, kernel_init=INITIALIZERS[config.initializer], name=f"hidden_{i}")(x)
+        y = nn.Dense(width, kernel_init=init, name=f"hidden_{i}")(x)
+        if i == 0 and condition is not None:
+            y = y + nn.Dense(width, use_bias=False, kernel_init=init, name="condition")(condition)
         y = activate(config.activation, y, config.negative_slope)
         if config.batch_norm:
             y = nn.BatchNorm(
@@ -153,20 +174,35 @@ def count_parameters(params: PyTree) -> int:
 
 
 def synthesize(
-    config: Config, params: PyTree, stats: PyTree, latents: Float[Array, "batch latent"], *, training: bool
+    config: Config,
+    params: PyTree,
+    stats: PyTree,
+    latents: Float[Array, "batch latent"],
+    condition: Condition,
+    *,
+    training: bool,
 ) -> tuple[Float[Array, "batch h w c"], PyTree]:
     """G's images of latents, in the range of its output activation, and its moving averages after them."""
-    return _apply(generator(config, image_shape_of(params)), params, stats, latents, training=training)
+    return _apply(generator(config, image_shape_of(params)), params, stats, latents, condition, training=training)
 
 
 def judge(
-    config: Config, params: PyTree, stats: PyTree, images: Float[Array, "batch h w c"], *, training: bool
+    config: Config,
+    params: PyTree,
+    stats: PyTree,
+    images: Float[Array, "batch h w c"],
+    condition: Condition,
+    *,
+    training: bool,
 ) -> tuple[Float[Array, " batch"], PyTree]:
     """D's logits of images in the range of G's output activation, and its moving averages after them."""
-    return _apply(discriminator(config), params, stats, images, training=training)
+    return _apply(discriminator(config), params, stats, images, condition, training=training)
 
 
-def _apply(module: nn.Module, params: PyTree, stats: PyTree, inputs: Array, *, training: bool) -> tuple[Array, PyTree]:
+def _apply(
+    module: nn.Module, params: PyTree, stats: PyTree, inputs: Array, condition: Condition, *, training: bool
+) -> tuple[Array, PyTree]:
     variables = {"params": params, "batch_stats": stats}
-    outputs, updated = module.apply(variables, inputs, training=training, mutable=["batch_stats"] if training else [])
+    mutable = ["batch_stats"] if training else []
+    outputs, updated = module.apply(variables, inputs, condition, training=training, mutable=mutable)
     return outputs, updated.get("batch_stats", stats)  # pyright: ignore[reportReturnType]

@@ -49,13 +49,17 @@ _SPECS: Any = Population(step=_SAME, states=_EACH, running=_EACH)  # pyright: ig
 
 
 def init_population(
-    configs: Sequence[Config], image_shape: tuple[int, int, int] = IMAGE_SHAPE, store: Sharding | None = None
+    configs: Sequence[Config],
+    image_shape: tuple[int, int, int] = IMAGE_SHAPE,
+    label_counts: tuple[int, ...] = (),
+    store: Sharding | None = None,
 ) -> Population:
     """Step 0 of a population: member i is state 0 of the run of configs[i], with the key of its seed.
 
     Args:
         configs: One for each member, one or more, of one structure.
         image_shape: (h, w, c) of the data set's images.
+        label_counts: How many training images each class has; only conditional configs read them.
         store: Where all of them are held, such as the host's CPU; by default the device that they are made on.
 
     Raises:
@@ -63,28 +67,33 @@ def init_population(
     """
     if len({config.structure for config in configs}) != 1:
         raise ValueError("the members of a population must be of one structure")
-    states = [jax.device_put(init_state(config, jax.random.key(config.seed), image_shape), store) for config in configs]
+    fresh = (init_state(config, jax.random.key(config.seed), image_shape, label_counts) for config in configs)
+    states = [jax.device_put(state, store) for state in fresh]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     return jax.device_put(Population(jnp.int32(0), stacked, jnp.ones(len(configs), bool)), store)
 
 
-def population_template(config: Config, members: int, image_shape: tuple[int, int, int], store: Sharding) -> Population:
+def population_template(
+    config: Config, members: int, image_shape: tuple[int, int, int], label_counts: tuple[int, ...], store: Sharding
+) -> Population:
     """The shapes and types of a population, to restore into `store`."""
 
     def struct(shape: tuple[int, ...], dtype: Any) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=store)
 
-    state = jax.eval_shape(lambda: init_state(config, jax.random.key(0), image_shape))
+    state = jax.eval_shape(lambda: init_state(config, jax.random.key(0), image_shape, label_counts))
     states = jax.tree.map(lambda leaf: struct((members, *leaf.shape), leaf.dtype), state)
     return Population(struct((), jnp.int32), states, struct((members,), jnp.bool_))
 
 
-def member_bytes(config: Config, image_shape: tuple[int, int, int] = IMAGE_SHAPE) -> int:
+def member_bytes(
+    config: Config, image_shape: tuple[int, int, int] = IMAGE_SHAPE, label_counts: tuple[int, ...] = ()
+) -> int:
     """An estimate of the device memory that training one member takes where all make a step at once.
 
     Its state, as much again for the one that is being made, and ACTIVATIONS numbers for each unit and image.
     """
-    state = jax.eval_shape(lambda: init_state(config, jax.random.key(0), image_shape))
+    state = jax.eval_shape(lambda: init_state(config, jax.random.key(0), image_shape, label_counts))
     units = math.prod(image_shape) + sum(config.gen.widths) + sum(config.disc.widths) + config.latent.size
     numbers = 2 * sum(leaf.size for leaf in jax.tree.leaves(state)) + ACTIVATIONS * config.batch_size * units
     return numbers * jnp.dtype(jnp.result_type(float)).itemsize

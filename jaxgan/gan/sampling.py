@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int32, Key
 from jaxgan.config import Config
 from jaxgan.gan.batches import from_unit, to_unit
 from jaxgan.gan.compiled import compiled
+from jaxgan.gan.labels import Labels, condition_on, draw_labels
 from jaxgan.gan.networks import judge, synthesize
 from jaxgan.gan.state import TrainState
 
@@ -50,11 +51,8 @@ def walk_latents(config: Config, key: Key[Array, ""], n: int) -> Float[Array, "n
     References:
         White 2016, "Sampling Generative Networks", section 2.1 (spherical interpolation).
     """
-    stops = max(2, -(-n // WALK_PICTURES))
+    stops, start, share = _stages(n)
     corners = draw_latents(config, key, stops)
-    shares = jnp.linspace(0.0, stops, n, endpoint=False)
-    start = shares.astype(jnp.int32)
-    share = (shares - start.astype(shares.dtype))[:, None]
     here, there = corners[start], corners[(start + 1) % stops]
     if config.latent.prior == "uniform":
         return (1.0 - share) * here + share * there
@@ -67,13 +65,38 @@ def walk_latents(config: Config, key: Key[Array, ""], n: int) -> Float[Array, "n
     return jnp.where(still, here, turn)
 
 
+def walk_labels(
+    state: TrainState, key: Key[Array, ""], n: int, labels: Int32[Array, " stops"] | None = None
+) -> Float[Array, "n classes"] | None:
+    """Weights of the classes on the way of `walk_latents`, from one class to the next; None where G is not conditional.
+
+    Args:
+        state: Whose G makes the images.
+        key: Draws the classes where they are not given.
+        n: Steps of the walk.
+        labels: The classes that it comes by, which are taken again from the first on after the last.
+    """
+    stops, start, share = _stages(n)
+    labels = draw_labels(state, key, stops) if labels is None else jnp.resize(labels, (stops,))
+    corners = condition_on(state, labels)
+    return None if corners is None else (1.0 - share) * corners[start] + share * corners[(start + 1) % stops]
+
+
+def _stages(n: int) -> tuple[int, Int32[Array, " n"], Float[Array, "n 1"]]:
+    """How many stops a walk of n steps has; and after which of them each step is, by what share of the way on."""
+    stops = max(2, -(-n // WALK_PICTURES))
+    shares = jnp.linspace(0.0, stops, n, endpoint=False)
+    start = shares.astype(jnp.int32)
+    return stops, start, (shares - start.astype(shares.dtype))[:, None]
+
+
 def generate(
     config: Config,
     state: TrainState,
     key: Key[Array, ""],
     n: int,
     latents: Float[Array, "n latent"] | None = None,
-    labels: Int32[Array, " n"] | None = None,
+    labels: Labels | None = None,
 ) -> Float[Array, "n h w c"]:
     """Draws n images in [0, 1] from the average of G where the config keeps one, else from G itself.
 
@@ -83,31 +106,40 @@ def generate(
     Args:
         config: What the run is.
         state: Any state of the run.
-        key: Draws the latents; not used where they are given.
+        key: Draws the latents, and the classes; not used where they are given.
         n: How many images.
         latents: What to make images of, instead of random latents.
-        labels: For conditional generators, of which there are none yet; must be None.
+        labels: What a conditional G shows: a class for each image, or weights of the classes [n, classes]; drawn as
+            often as the training images have them where they are not given.
 
     Raises:
-        ValueError: There are labels, or not n latents.
+        ValueError: There are not n latents or labels, or labels for a G that is not conditional.
     """
-    if labels is not None:
-        raise ValueError("labels: no generator is conditional yet")
     if latents is None:
         latents = draw_latents(config, key, n)
-    elif latents.shape[0] != n:
-        raise ValueError(f"latents: there are {latents.shape[0]}, not n = {n}")
-    return _generate(config, state, latents)
+    if labels is None:
+        labels = draw_labels(state, key, n)
+    elif not config.conditional:
+        raise ValueError("labels: this generator is not conditional")
+    for name, given in (("latents", latents), ("labels", labels)):
+        if given is not None and given.shape[0] != n:
+            raise ValueError(f"{name}: there are {given.shape[0]}, not n = {n}")
+    return _generate(config, state, latents, labels)
 
 
 @compiled
-def _generate(config: Config, state: TrainState, latents: Float[Array, "n latent"]) -> Float[Array, "n h w c"]:
+def _generate(
+    config: Config, state: TrainState, latents: Float[Array, "n latent"], labels: Labels | None
+) -> Float[Array, "n h w c"]:
     params = state.params.gen if state.average is None else state.average
-    return to_unit(config, synthesize(config, params, state.batch_stats.gen, latents, training=False)[0])
+    condition = condition_on(state, labels)
+    return to_unit(config, synthesize(config, params, state.batch_stats.gen, latents, condition, training=False)[0])
 
 
 @compiled
-def discriminate(config: Config, state: TrainState, images: Float[Array, "n h w c"]) -> Float[Array, " n"]:
-    """D's logits of n images in [0, 1]; batch norm uses its moving averages."""
-    scaled = from_unit(config, images)
-    return judge(config, state.params.disc, state.batch_stats.disc, scaled, training=False)[0]
+def discriminate(
+    config: Config, state: TrainState, images: Float[Array, "n h w c"], labels: Labels | None = None
+) -> Float[Array, " n"]:
+    """D's logits of n images in [0, 1], with their labels where it is conditional; batch norm uses moving averages."""
+    scaled, condition = from_unit(config, images), condition_on(state, labels)
+    return judge(config, state.params.disc, state.batch_stats.disc, scaled, condition, training=False)[0]

@@ -65,6 +65,8 @@ class TrainState(NamedTuple):
     average: PyTree | None
     """Exponential moving average of `params.gen`, where the config keeps one."""
     hyper: Hyper
+    label_counts: Float[Array, " classes"] | None = None
+    """How many training images each class has, where the players are conditional: G's classes are drawn from them."""
 
 
 def learned(state: TrainState) -> dict[str, PyTree]:
@@ -81,7 +83,12 @@ def adam(hyper: AdamHyper) -> optax.GradientTransformation:
     return optax.scale_by_adam(b1=hyper.b1, b2=hyper.b2, eps=hyper.epsilon)  # pyright: ignore[reportArgumentType]
 
 
-def init_state(config: Config, key: Key[Array, ""], image_shape: tuple[int, int, int] = IMAGE_SHAPE) -> TrainState:
+def init_state(
+    config: Config,
+    key: Key[Array, ""],
+    image_shape: tuple[int, int, int] = IMAGE_SHAPE,
+    label_counts: tuple[int, ...] = (),
+) -> TrainState:
     """State 0 of a run: fresh networks, optimisers at rest.
 
     Floats are float32, or float64 where JAX's 64-bit mode is on.
@@ -90,16 +97,30 @@ def init_state(config: Config, key: Key[Array, ""], image_shape: tuple[int, int,
         config: What the run is.
         key: The key of all its random numbers, such as `jax.random.key(config.seed)`; the state keeps a copy.
         image_shape: (h, w, c) of the data set's images.
+        label_counts: How many training images each class has, as `count_labels` gives them; only a conditional config
+            reads them.
+
+    Raises:
+        ValueError: The config is conditional, and there are no classes.
     """
-    return _init_state(config.structure, key, _hyper(config), image_shape)
+    if config.conditional and not any(label_counts):
+        raise ValueError("label_counts: a conditional config needs count_labels(dataset.labels)")
+    return _init_state(config.structure, key, _hyper(config), image_shape, label_counts if config.conditional else ())
 
 
-@partial(jax.jit, static_argnames=("config", "image_shape"))
-def _init_state(config: Config, key: Key[Array, ""], hyper: Hyper, image_shape: tuple[int, int, int]) -> TrainState:
+@partial(jax.jit, static_argnames=("config", "image_shape", "label_counts"))
+def _init_state(
+    config: Config,
+    key: Key[Array, ""],
+    hyper: Hyper,
+    image_shape: tuple[int, int, int],
+    label_counts: tuple[int, ...],
+) -> TrainState:
     # Being jitted makes a copy of every leaf, so that donating the state later deletes nothing of the caller's.
     gen_key, disc_key = jax.random.split(jax.random.fold_in(key, INIT))
-    gen = generator(config, image_shape).init(gen_key, jnp.zeros((1, config.latent.size)), training=True)
-    disc = discriminator(config).init(disc_key, jnp.zeros((1, *image_shape)), training=True)
+    condition = jnp.zeros((1, len(label_counts))) if config.conditional else None
+    gen = generator(config, image_shape).init(gen_key, jnp.zeros((1, config.latent.size)), condition, training=True)
+    disc = discriminator(config).init(disc_key, jnp.zeros((1, *image_shape)), condition, training=True)
     gen, disc = jax.tree.map(lambda leaf: leaf.astype(jnp.result_type(float)), (gen, disc))
     params = Players(gen["params"], disc["params"])
     return TrainState(
@@ -110,6 +131,7 @@ def _init_state(config: Config, key: Key[Array, ""], hyper: Hyper, image_shape: 
         batch_stats=Players(gen.get("batch_stats", {}), disc.get("batch_stats", {})),
         average=params.gen if config.average_decay > 0 else None,
         hyper=hyper,
+        label_counts=jnp.asarray(label_counts, jnp.result_type(float)) if config.conditional else None,
     )
 
 

@@ -14,7 +14,8 @@ from jaxgan.gan.augment import draw_offsets, move
 from jaxgan.gan.batches import Batch, over_devices
 from jaxgan.gan.compiled import compiled
 from jaxgan.gan.gradients import judge_with_gradients
-from jaxgan.gan.networks import judge, synthesize
+from jaxgan.gan.labels import condition_on
+from jaxgan.gan.networks import Condition, judge, synthesize
 from jaxgan.gan.objectives import OBJECTIVES, Losses, judgement, r1, r2, wasserstein_gradient_penalty
 from jaxgan.gan.sampling import sample_latents
 from jaxgan.gan.state import STEP, AdamHyper, Hyper, TrainState, adam
@@ -58,15 +59,17 @@ def discriminator_update(
     real = move(config, batch.images, _offsets(config, state, key, MOVE_REAL, config.real_batch_size))
     offsets = _offsets(config, state, key, MOVE_FAKE, config.real_batch_size)
     if config.objective.updates == "halves":
-        fake, _ = synthesize(config, state.params.gen, state.batch_stats.gen, latents, training=False)
+        fake, _ = synthesize(config, state.params.gen, state.batch_stats.gen, latents, None, training=False)
         return _update_on_halves(config, state, real, move(config, fake, offsets))
-    return _update_jointly(config, state, real, latents, offsets, jax.random.fold_in(key, MIXTURE))
+    mixture_key = jax.random.fold_in(key, MIXTURE)
+    return _update_jointly(config, state, real, condition_on(state, batch.labels), latents, offsets, mixture_key)
 
 
 def _update_jointly(
     config: Config,
     state: TrainState,
     real: Images,
+    condition: Condition,
     latents: Latents,
     offsets: Offsets,
     mixture_key: Key[Array, ""],
@@ -76,23 +79,24 @@ def _update_jointly(
         shares = over_devices(jax.random.uniform(mixture_key, (real.shape[0], 1, 1, 1), real.dtype))
 
     def loss(
-        params: PyTree, real: Images, latents: Latents, offsets: Offsets, shares: Shares | None
+        params: PyTree, real: Images, condition: Condition, latents: Latents, offsets: Offsets, shares: Shares | None
     ) -> tuple[Float[Array, ""], tuple[Metrics, PyTree]]:
-        fake, _ = synthesize(config, state.params.gen, state.batch_stats.gen, latents, training=False)
+        fake, _ = synthesize(config, state.params.gen, state.batch_stats.gen, latents, condition, training=False)
         fake = move(config, fake, offsets)
         stats, penalties = state.batch_stats.disc, {}
         if config.objective.r1:
-            real_logits, gradients = judge_with_gradients(config, params, stats, real)
+            real_logits, gradients = judge_with_gradients(config, params, stats, real, condition)
             penalties["r1"] = r1(gradients).mean()
         else:
-            real_logits, stats = judge(config, params, stats, real, training=True)
+            real_logits, stats = judge(config, params, stats, real, condition, training=True)
         if config.objective.r2:
-            fake_logits, gradients = judge_with_gradients(config, params, stats, fake)
+            fake_logits, gradients = judge_with_gradients(config, params, stats, fake, condition)
             penalties["r2"] = r2(gradients).mean()
         else:
-            fake_logits, stats = judge(config, params, stats, fake, training=True)
+            fake_logits, stats = judge(config, params, stats, fake, condition, training=True)
         if shares is not None:
-            _, gradients = judge_with_gradients(config, params, stats, shares * real + (1.0 - shares) * fake)
+            mixture = shares * real + (1.0 - shares) * fake
+            _, gradients = judge_with_gradients(config, params, stats, mixture, condition)
             penalties["gradient_penalty"] = wasserstein_gradient_penalty(gradients).mean()
         losses = _losses(config, state.hyper, real_logits, fake_logits)
         total = losses.disc.mean() + sum(getattr(state.hyper, name) * value for name, value in penalties.items())
@@ -104,7 +108,8 @@ def _update_jointly(
             metrics |= {"loss/disc_real": losses.disc_real.mean(), "loss/disc_fake": losses.disc_fake.mean()}
         return total, (metrics | {f"penalty/{name}": value for name, value in penalties.items()}, stats)
 
-    _, (metrics, stats), gradients = mean_gradient(config, loss, state.params.disc, (real, latents, offsets, shares))
+    batch = (real, condition, latents, offsets, shares)
+    _, (metrics, stats), gradients = mean_gradient(config, loss, state.params.disc, batch)
     return _step_disc(state, gradients, stats), metrics
 
 
@@ -113,7 +118,7 @@ def _update_on_halves(config: Config, state: TrainState, real: Images, fake: Ima
         state: TrainState, images: Images, side: Callable[[Losses], Logits | None]
     ) -> tuple[TrainState, Float[Array, ""], Logits]:
         def loss(params: PyTree, images: Images) -> tuple[Float[Array, ""], tuple[Logits, PyTree]]:
-            logits, stats = judge(config, params, state.batch_stats.disc, images, training=True)
+            logits, stats = judge(config, params, state.batch_stats.disc, images, None, training=True)
             # `side` picks the term that reads these logits and drops the other.
             term = side(_losses(config, state.hyper, real_logits=logits, fake_logits=logits))
             assert term is not None, "Config refuses halves for objectives that have none"
@@ -141,7 +146,8 @@ def generator_update(
     Args:
         config: What the run is; its numbers are those of `state.hyper`.
         state: The state before the update.
-        batch: Real images, which only the relativistic objective looks at.
+        batch: Real images, which only the relativistic objective looks at, and their labels, which fakes have, too,
+            where the players are conditional.
         key: The step's key; `train_step` hands the same one to both players.
 
     Returns:
@@ -158,18 +164,19 @@ def generator_update(
     if not config.objective.has_halves:
         real = move(config, batch.images, _offsets(config, state, key, MOVE_REAL, config.real_batch_size))
 
-    def discriminate(images: Images) -> Logits:
-        return judge(config, state.params.disc, state.batch_stats.disc, images, training=True)[0]
+    def discriminate(images: Images, condition: Condition) -> Logits:
+        return judge(config, state.params.disc, state.batch_stats.disc, images, condition, training=True)[0]
 
     def loss(
-        params: PyTree, latents: Latents, offsets: Offsets, real: Images | None
+        params: PyTree, condition: Condition, latents: Latents, offsets: Offsets, real: Images | None
     ) -> tuple[Float[Array, ""], PyTree]:
-        fake, stats = synthesize(config, params, state.batch_stats.gen, latents, training=True)
-        fake_logits = discriminate(move(config, fake, offsets))
-        real_logits = fake_logits if real is None else discriminate(real)
+        fake, stats = synthesize(config, params, state.batch_stats.gen, latents, condition, training=True)
+        fake_logits = discriminate(move(config, fake, offsets), condition)
+        real_logits = fake_logits if real is None else discriminate(real, condition)
         return _losses(config, state.hyper, real_logits, fake_logits).gen.mean(), stats
 
-    value, stats, gradients = mean_gradient(config, loss, state.params.gen, (latents, offsets, real))
+    given = (condition_on(state, batch.labels), latents, offsets, real)
+    value, stats, gradients = mean_gradient(config, loss, state.params.gen, given)
     hyper = state.hyper
     params, opt_state = _adam_step(
         hyper.optimizer.gen, hyper, state.step, gradients, state.opt_state.gen, state.params.gen

@@ -67,7 +67,7 @@ class Checkpoints:
         if step not in self._manager.all_steps():
             self._check_room(state)
             meta = {"step": step, "sha256": digest(state), **(chosen_by or {})}
-            arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+            arguments = ocp.args.Composite(state=ocp.args.StandardSave(_written(state)), meta=ocp.args.JsonSave(meta))
             with _storage_errors(self._run):
                 self._manager.save(step, args=arguments)
 
@@ -103,15 +103,16 @@ class Checkpoints:
         Raises:
             InputError: The checkpoint is damaged, or not one of this run's config.
         """
-        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(template), meta=ocp.args.JsonRestore())
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(_written(template)), meta=ocp.args.JsonRestore())
         try:
             restored: Any = self._manager.restore(step, args=arguments)
-            sound = restored.meta["sha256"] == digest(restored.state) and int(restored.state.step) == step
+            state = _read(restored.state, template)
+            sound = restored.meta["sha256"] == digest(state) and int(state.step) == step
         except Exception as error:  # Orbax raises whatever its storage raises.
             raise InputError(f"the checkpoint of step {step} cannot be read ({type(error).__name__})") from error
         if not sound:
             raise InputError(f"the checkpoint of step {step} is damaged: its checksum differs")
-        return restored.state
+        return state
 
     def restore_newest(self, template: State, warn: Callable[[str], None]) -> State | None:
         """Reads the newest good state, with a warning for each newer one that is damaged; None where there is none yet.
@@ -192,7 +193,8 @@ def checkpoint_steps(run: Path) -> list[int]:
 
 def fresh_state(record: RunRecord) -> TrainState:
     """State 0 of a run."""
-    return init_state(record.config, jax.random.key(record.config.seed), record.dataset.image_shape)
+    config, data = record.config, record.dataset
+    return init_state(config, jax.random.key(config.seed), data.image_shape, data.label_counts)
 
 
 def state_template(record: RunRecord, sharding: Sharding | None = None) -> TrainState:
@@ -203,6 +205,20 @@ def state_template(record: RunRecord, sharding: Sharding | None = None) -> Train
     place = sharding or SingleDeviceSharding(jax.local_devices()[0])
     shapes = jax.eval_shape(lambda: fresh_state(record))
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes)
+
+
+def _written(state: TrainState | Population) -> Any:
+    """What a checkpoint holds of a state: a field that came later is left out where it is empty, as it was before."""
+    if isinstance(state, Population):
+        return state._replace(states=_written(state.states))
+    return {name: value for name, value in state._asdict().items() if name != "label_counts" or value is not None}
+
+
+def _read(written: Any, template: State) -> State:
+    """The state that `_written` made it of."""
+    if isinstance(template, Population):
+        return written._replace(states=TrainState(**written.states))
+    return TrainState(**written)  # pyright: ignore[reportReturnType]
 
 
 def digest(state: State) -> str:

@@ -38,6 +38,8 @@ class DatasetRecord:
     image_shape: tuple[int, int, int]
     num_images: int
     """Images in the training split, less those held out."""
+    label_counts: tuple[int, ...] = ()
+    """How many of them each class has; written where players are conditional."""
 
 
 @dataclass(frozen=True)

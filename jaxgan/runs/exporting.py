@@ -5,18 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import jax
-import numpy as np
 from jax.sharding import Sharding
 
 from jaxgan.config import InputError
 from jaxgan.gan.population import Population, member_state, population_template
-from jaxgan.gan.sampling import discriminate, generate
-from jaxgan.gan.state import SAMPLE
 from jaxgan.runs.checkpoints import Checkpoints
 from jaxgan.runs.directory import write_record
 from jaxgan.runs.journal import Journal, read_row_file, summarise
 from jaxgan.runs.sweeps import SweepRecord, member_folder, metrics_file, wave_folder
+from jaxgan.runs.training import draw_picture
 
 
 def export_member(record: SweepRecord, run: Path, member: int, store: Sharding) -> Path:
@@ -46,8 +43,7 @@ def export_member(record: SweepRecord, run: Path, member: int, store: Sharding) 
     with Journal(making, step) as journal, Checkpoints(making, keep=config.keep) as checkpoints:
         for row in read_row_file(metrics_file(run, member)):
             journal.write(int(row["step"]), {name: value for name, value in row.items() if name != "step"})
-        images = generate(config, state, jax.random.fold_in(state.key, SAMPLE), config.every.grid**2)
-        journal.picture(step, np.asarray(images), np.asarray(discriminate(config, state, images)))
+        journal.picture(step, *draw_picture(config, state))
         checkpoints.save(state)
     summarise(making, config, record.dataset.image_shape)
     return making.rename(target)
@@ -65,6 +61,6 @@ def read_wave(record: SweepRecord, run: Path, number: int, store: Sharding) -> P
     with Checkpoints(folder) as checkpoints:
         if config.num_steps not in checkpoints.steps():
             raise InputError(f"{folder} has no checkpoint of step {config.num_steps}")
-        return checkpoints.restore(
-            population_template(config, len(wave), record.dataset.image_shape, store), config.num_steps
-        )
+        data = record.dataset
+        template = population_template(config, len(wave), data.image_shape, data.label_counts, store)
+        return checkpoints.restore(template, config.num_steps)

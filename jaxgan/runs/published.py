@@ -13,7 +13,8 @@ from jaxtyping import PyTree
 
 from jaxgan import archive
 from jaxgan.config import InputError
-from jaxgan.gan.state import TrainState, init_state
+from jaxgan.gan.state import TrainState
+from jaxgan.runs.checkpoints import fresh_state
 from jaxgan.runs.directory import RunRecord, decode_record, encode_record
 
 _FOLDER = resources.files("jaxgan").joinpath("published")
@@ -43,7 +44,7 @@ def decode_generator(data: bytes) -> tuple[RunRecord, TrainState]:
     """
     about = archive.read_record(data)
     record = decode_record(json.dumps(about["run"]))
-    state = init_state(record.config, jax.random.key(record.config.seed), record.dataset.image_shape)
+    state = fresh_state(record)
     weights = archive.read_tree(data, _generator(state))
     gen = state.params._replace(gen=weights["params"])
     stats = state.batch_stats._replace(gen=weights["batch_stats"])

@@ -78,7 +78,7 @@ class Wave:
         self.config = self.configs[0]
         self.folder = wave_folder(run, number)
         self._files = [metrics_file(run, i) for i in self.members]
-        self._shape, self._mesh, self._store = record.dataset.image_shape, mesh, store
+        self._data, self._mesh, self._store = record.dataset, mesh, store
         self._population: Population | None = None
 
     @property
@@ -93,10 +93,11 @@ class Wave:
 
     def begin(self, checkpoints: Checkpoints, warn: Callable[[str], None]) -> None:
         """Takes up the newest checkpoint, or starts anew; rows of metrics that come again are taken back."""
-        template = population_template(self.config, len(self.members), self._shape, self._store)
+        shape, counts = self._data.image_shape, self._data.label_counts
+        template = population_template(self.config, len(self.members), shape, counts, self._store)
         population = checkpoints.restore_newest(template, warn)
         if population is None:
-            population = init_population(self.configs, self._shape, self._store)
+            population = init_population(self.configs, shape, counts, self._store)
         checkpoints.set_aside_after(int(population.step))
         self._population = place_population(pad_population(population, self._mesh.size), self._mesh)
         for path in self._files:

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from jaxgan import hosts
 from jaxgan.config import Config
 from jaxgan.devices import on_one_device
+from jaxgan.gan.labels import draw_labels
 from jaxgan.gan.program import CAPACITY
 from jaxgan.gan.sampling import discriminate, generate
 from jaxgan.gan.state import SAMPLE, TrainState, learned
@@ -201,12 +202,18 @@ def _draw_if_due(config: Config, state: TrainState, journal: Journal, step: int)
 
 
 def _draw(config: Config, state: TrainState, journal: Journal, step: int) -> None:
-    """Writes the picture of a state: always of the same latents, so that one sees the same digits grow."""
+    """Writes the picture of a state."""
     if not hosts.is_first():
         return
-    state = on_one_device(state)
-    images = generate(config, state, jax.random.fold_in(state.key, SAMPLE), config.every.grid**2)
-    journal.picture(step, np.asarray(images), np.asarray(discriminate(config, state, images)))
+    journal.picture(step, *draw_picture(config, on_one_device(state)))
+
+
+def draw_picture(config: Config, state: TrainState) -> tuple[Float[np.ndarray, "n h w c"], Float[np.ndarray, " n"]]:
+    """Images of a state, and D's logits of them: always of the same latents, so that one sees the same digits grow."""
+    key, n = jax.random.fold_in(state.key, SAMPLE), config.every.grid**2
+    labels = draw_labels(state, key, n)
+    images = generate(config, state, key, n, labels=labels)
+    return np.asarray(images), np.asarray(discriminate(config, state, images, labels))
 
 
 def _last(metrics: Metrics) -> dict[str, float]:

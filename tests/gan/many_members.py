@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import jax
-from small_runs import TINY_SHAPE, changed, differing, random_dataset
+from small_runs import LABEL_COUNTS, TINY_SHAPE, changed, differing, random_dataset
 
 from jaxgan.config import Config
 from jaxgan.devices import member_mesh
@@ -30,7 +30,7 @@ STEPS = 20
 
 def few_images() -> Dataset:
     """50 images of 4 x 4 random bytes."""
-    return place_dataset(random_dataset(50, TINY_SHAPE), MESH)
+    return place_dataset(random_dataset(50, TINY_SHAPE, classes=len(LABEL_COUNTS)), MESH)
 
 
 def small(preset: str) -> Config:
@@ -59,7 +59,7 @@ def _numbers_of(config: Config) -> dict[str, Any]:
 
 def place(members: list[Config]) -> Population:
     """Members on two devices, with one that does not run where their number is odd."""
-    return place_population(pad_population(init_population(members, TINY_SHAPE), MESH.size), MESH)
+    return place_population(pad_population(init_population(members, TINY_SHAPE, LABEL_COUNTS), MESH.size), MESH)
 
 
 def program_of(config: Config) -> Config:
@@ -69,7 +69,7 @@ def program_of(config: Config) -> Config:
 
 def alone(config: Config, dataset: Dataset) -> tuple[TrainState, Any]:
     """The single run of a member."""
-    state = init_state(config, jax.random.key(config.seed), TINY_SHAPE)
+    state = init_state(config, jax.random.key(config.seed), TINY_SHAPE, LABEL_COUNTS)
     return train_steps(program_of(config), state, dataset, STEPS)
 
 

@@ -130,6 +130,11 @@ def draw(gen: Network, latents: np.ndarray, output: str, *, training: bool) -> t
     return images, seen, images * (1 - images)
 
 
+def tell(inputs: np.ndarray, shown: np.ndarray | None) -> np.ndarray:
+    """Inputs of either player with what is shown behind them, one-hot (Mirza and Osindero 2014)."""
+    return inputs if shown is None else np.hstack([inputs, shown])
+
+
 def step_jointly(
     gen: Network,
     disc: Network,
@@ -137,13 +142,15 @@ def step_jointly(
     output: str,
     real: np.ndarray,
     latents: tuple[np.ndarray, ...],
+    shown: np.ndarray | None = None,
 ) -> dict[str, float]:
     """D's update on real and fake images, then G's against the new D; `latents` are D's and G's."""
-    fake, _, _ = draw(gen, latents[0], output, training=False)
+    fake, _, _ = draw(gen, tell(latents[0], shown), output, training=False)
+    fake, real = tell(fake, shown), tell(real, shown)
     real_loss, real_gradients, _ = cross_entropy(disc, real, 1.0)
     fake_loss, fake_gradients, _ = cross_entropy(disc, fake, 0.0)
     adams[1].step(disc.parameters, [r + f for r, f in zip(real_gradients, fake_gradients, strict=True)])
-    gen_loss = step_generator(gen, disc, adams[0], output, latents[1])
+    gen_loss = step_generator(gen, disc, adams[0], output, latents[1], shown)
     losses = {"loss/disc_real": real_loss, "loss/disc_fake": fake_loss, "loss/gen": gen_loss}
     return losses | {"loss/disc": real_loss + fake_loss}
 
@@ -167,10 +174,12 @@ def step_on_halves(
     return losses | {"loss/disc": (real_loss + fake_loss) / 2}
 
 
-def step_generator(gen: Network, disc: Network, adam: Adam, output: str, latents: np.ndarray) -> float:
+def step_generator(
+    gen: Network, disc: Network, adam: Adam, output: str, latents: np.ndarray, shown: np.ndarray | None = None
+) -> float:
     """The non-saturating update of G: D should answer 1."""
-    fake, seen, slope = draw(gen, latents, output, training=True)
-    value, _, d_images = cross_entropy(disc, fake, 1.0)
-    gradients, _ = backward(gen, seen, d_images * slope)
+    fake, seen, slope = draw(gen, tell(latents, shown), output, training=True)
+    value, _, d_inputs = cross_entropy(disc, tell(fake, shown), 1.0)
+    gradients, _ = backward(gen, seen, d_inputs[:, : fake.shape[1]] * slope)
     adam.step(gen.parameters, gradients)
     return value

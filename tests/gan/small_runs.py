@@ -16,6 +16,9 @@ T = TypeVar("T")
 
 TINY_SHAPE = (4, 4, 1)
 
+LABEL_COUNTS = (4, 0, 3, 1)
+"""Images of each class that conditional players are said to have."""
+
 SYSTEMS = tuple(name for name in PRESETS if name not in ("best", "stacked"))
 """Presets of which the others are variants where neither members nor devices are looked at."""
 
@@ -35,10 +38,12 @@ GAME = tiny(objective__name="minimax", objective__r2=0.0)
 """One tiny game with every kind of number in it, of which the tests share the compiled programs."""
 
 
-def random_dataset(n: int, shape: tuple[int, int, int] = (28, 28, 1), seed: int = 0) -> Dataset:
-    """n images of random bytes; the label of an image is its index."""
+def random_dataset(
+    n: int, shape: tuple[int, int, int] = (28, 28, 1), seed: int = 0, classes: int | None = None
+) -> Dataset:
+    """n images of random bytes; the label of an image is its index, modulo `classes` where there are any."""
     images = np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)
-    return Dataset(jnp.asarray(images), jnp.arange(n, dtype=jnp.int32))
+    return Dataset(jnp.asarray(images), jnp.arange(n, dtype=jnp.int32) % (classes or n))
 
 
 def first_batch(config: Config, dataset: Dataset) -> Batch:

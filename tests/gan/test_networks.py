@@ -18,7 +18,7 @@ from jaxgan.presets import PRESETS
 
 def shapes(config: Any, image_shape: tuple[int, int, int] = (28, 28, 1)) -> TrainState:
     """The shapes of a fresh state, without compiling or computing it."""
-    return jax.eval_shape(lambda: init_state(config, jax.random.key(0), image_shape))
+    return jax.eval_shape(lambda: init_state(config, jax.random.key(0), image_shape, (1,) * 10))
 
 
 def random_like(tree: Any, seed: int) -> Any:
@@ -42,6 +42,8 @@ def random_like(tree: Any, seed: int) -> Any:
         ("gaussian-leaky", 114_064, 100_609, 0),
         # 100 x 512 + 512, twice 512 x 512 + 512, 512 x 784 + 784; and 784 x 384 + 384, twice 384 x 384 + 384, 384 + 1.
         ("modern", 979_216, 597_505, 0),
+        # The same with 10 x 512 for the classes in G; and twice that in D, 784 x 512 + 512, twice 512 x 512 + 512, 512.
+        ("best", 984_336, 932_864, 0),
     ],
 )
 def test_presets_have_the_published_numbers_of_parameters(preset: str, gen: int, disc: int, moving: int) -> None:
@@ -78,11 +80,11 @@ def test_images_of_any_shape_fill_the_range_of_the_output(output: str, low: floa
     assert image_shape_of(params.gen) == (8, 8, 3)
     # Latents so large that outputs saturate on both sides.
     latents = jnp.asarray(np.random.default_rng(1).normal(size=(5, 3), scale=1e3), jnp.float32)
-    images, _ = synthesize(config, params.gen, {}, latents, training=False)
+    images, _ = synthesize(config, params.gen, {}, latents, None, training=False)
     assert images.shape == (5, 8, 8, 3)
     assert images.min() == low
     assert images.max() == high
-    logits, _ = judge(config, params.disc, {}, images, training=False)
+    logits, _ = judge(config, params.disc, {}, images, None, training=False)
     assert logits.shape == (5,)
 
 
@@ -91,11 +93,11 @@ def test_black_is_zero_to_a_discriminator_that_is_told_so() -> None:
     told = tiny(gen__output="tanh", disc__black_at_zero=True)
     params = random_like(shapes(told, (2, 2, 1)).params.disc, seed=0)
     images = jnp.asarray(np.random.default_rng(1).uniform(-1, 1, (9, 2, 2, 1)), jnp.float32)
-    logits, _ = judge(told, params, {}, images, training=True)
-    np.testing.assert_array_equal(logits, judge(as_it_is, params, {}, images + 1, training=True)[0])
+    logits, _ = judge(told, params, {}, images, None, training=True)
+    np.testing.assert_array_equal(logits, judge(as_it_is, params, {}, images + 1, None, training=True)[0])
     # Next to a sigmoid black is zero already.
     bright = [tiny(gen__output="sigmoid", disc__black_at_zero=value) for value in (False, True)]
-    one, other = (judge(config, params, {}, images, training=True)[0] for config in bright)
+    one, other = (judge(config, params, {}, images, None, training=True)[0] for config in bright)
     np.testing.assert_array_equal(one, other)
 
 
@@ -204,13 +206,13 @@ def test_both_players_are_perceptrons_with_their_activation(
         return function(dense(layers["hidden_2"], x)) + (x if residual else 0.0)
 
     latents = np.random.default_rng(1).normal(size=(9, 3)).astype(np.float32)
-    images, _ = synthesize(config, params.gen, {}, jnp.asarray(latents), training=True)
+    images, _ = synthesize(config, params.gen, {}, jnp.asarray(latents), None, training=True)
     hidden = latents.astype(np.float64)
     hidden = through_hidden_layers(params.gen, hidden)
     # Sums of at most seven float32 products of size ten.
     expected = 1 / (1 + np.exp(-dense(params.gen["output"], hidden)))
     np.testing.assert_allclose(images.reshape(9, 4), expected, rtol=1e-4, atol=1e-5)
-    logits, _ = judge(config, params.disc, {}, images, training=True)
+    logits, _ = judge(config, params.disc, {}, images, None, training=True)
     hidden = np.asarray(images, np.float64).reshape(9, 4)
     hidden = through_hidden_layers(params.disc, hidden)
     np.testing.assert_allclose(logits, dense(params.disc["output"], hidden)[:, 0], rtol=1e-4, atol=1e-5)
@@ -230,7 +232,7 @@ def test_batch_norm_follows_momentum_and_epsilon(player: str) -> None:
 
     def run(training: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         apply = synthesize if player == "gen" else judge
-        outputs, moved = apply(config, params, stats, jnp.asarray(x), training=training)
+        outputs, moved = apply(config, params, stats, jnp.asarray(x), None, training=training)
         return np.asarray(outputs).reshape(16, -1), bits(moved["batch_norm_0"])
 
     hidden = dense(params["hidden_0"], x.reshape(16, -1).astype(np.float64))

@@ -214,7 +214,7 @@ def test_penalties_and_their_gradients_are_finite_where_the_gradient_of_the_disc
 
     @partial(jax.jit, static_argnums=1)
     def total(params: Any, penalty: str) -> jax.Array:
-        _, gradients = judge_with_gradients(config, params, {}, x)
+        _, gradients = judge_with_gradients(config, params, {}, x, None)
         penalties = {"r1": r1, "r2": r2, "gradient_penalty": wasserstein_gradient_penalty}
         return penalties[penalty](gradients).mean()
 

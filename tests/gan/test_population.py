@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from many_members import MESH, STEPS, alone, few_images, place, small, unlike
 from running import find, make_once
-from small_runs import TINY_SHAPE, bits, changed, differing, tiny
+from small_runs import LABEL_COUNTS, TINY_SHAPE, bits, changed, differing, tiny
 
 from jaxgan.config import InputError
 from jaxgan.gan import population as populations
@@ -65,7 +65,7 @@ def test_members_that_run_all_at_once_are_their_single_runs_to_rounding(preset: 
     assert MESH.size == len(together.running.sharding.device_set) == 2
     assert together.running.tolist() == [True] * 3 + [False]
     for i, config in enumerate(members):
-        start = bits(init_state(config, jax.random.key(config.seed), TINY_SHAPE))
+        start = bits(init_state(config, jax.random.key(config.seed), TINY_SHAPE, LABEL_COUNTS))
         state, metrics = alone(config, few)
         # XLA orders sums otherwise, so they agree to float32 rounding.
         for path, leaf in bits(member_state(together, i)).items():

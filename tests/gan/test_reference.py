@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from reference import Adam, Arrays, Network, step_jointly, step_on_halves
 from small_runs import draw, random_dataset
 
@@ -32,6 +34,8 @@ def network(params: Any, stats: Any, slope: float) -> Network:
     def collect(tree: Any, kind: str, part: str) -> Arrays:
         names = sorted(name for name in tree if name.startswith(kind)) + ["output"] * (kind == "hidden")
         leaves = [np.array(tree[name][part], np.float64) for name in names]
+        if part == "kernel" and "condition" in tree:
+            leaves[0] = np.vstack([leaves[0], tree["condition"]["kernel"]])
         return [x.reshape(len(x), -1) if part == "kernel" else x.ravel() for x in leaves]
 
     return Network(
@@ -59,12 +63,12 @@ def latents_of_step(preset: str, state: TrainState) -> tuple[np.ndarray, np.ndar
     return disc.astype(np.float64), gen.astype(np.float64)
 
 
-def ten_vanilla_steps(bits: int) -> dict[str, Any]:
+def ten_vanilla_steps(bits: int, *, conditional: bool = False) -> dict[str, Any]:
     """Ten steps both ways: losses [10] by name, and parameters, of the code and of the reference."""
-    config = PRESETS["vanilla"]
-    dataset = random_dataset(512)
+    config = replace(PRESETS["vanilla"], conditional=conditional)
+    dataset = random_dataset(512, classes=3)
     with precision(bits):
-        state = init_state(config, jax.random.key(0))
+        state = init_state(config, jax.random.key(0), label_counts=(1, 1, 1))
         assert state.params.gen["output"]["kernel"].dtype == f"float{bits}"
         gen, disc = networks(state, slope=0.0)
         start = [p.copy() for p in gen.parameters + disc.parameters]
@@ -73,7 +77,8 @@ def ten_vanilla_steps(bits: int) -> dict[str, Any]:
         for _ in range(10):
             batch, latents = draw(config, dataset, state.key, state.step), latents_of_step("vanilla", state)
             real = np.asarray(batch.images, np.float64).reshape(128, 784)
-            expected.append(step_jointly(gen, disc, adams, "sigmoid", real, latents))
+            shown = np.eye(3)[batch.labels] if conditional else None
+            expected.append(step_jointly(gen, disc, adams, "sigmoid", real, latents, shown))
             state, metrics = train_step(config, state, batch)
             rows.append({name: float(metrics[name]) for name in expected[-1]})
         after = [p for net in networks(state, slope=0.0) for p in net.parameters]
@@ -81,8 +86,9 @@ def ten_vanilla_steps(bits: int) -> dict[str, Any]:
     return {"losses": losses, "start": start, "got": after, "expected": gen.parameters + disc.parameters}
 
 
-def test_ten_vanilla_steps_in_float64_equal_the_reference() -> None:
-    run = ten_vanilla_steps(64)
+@pytest.mark.parametrize("conditional", [False, True])
+def test_ten_vanilla_steps_in_float64_equal_the_reference(conditional: bool) -> None:
+    run = ten_vanilla_steps(64, conditional=conditional)
     for name, (got, expected) in run["losses"].items():
         np.testing.assert_allclose(got, expected, rtol=1e-10, err_msg=name)
     for start, got, expected in zip(run["start"], run["got"], run["expected"], strict=True):

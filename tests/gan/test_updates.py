@@ -8,7 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_runs import GAME, SYSTEMS, TINY_SHAPE, bits, changed, differing, first_batch, random_dataset, tiny
+from small_runs import (
+    GAME,
+    LABEL_COUNTS,
+    SYSTEMS,
+    TINY_SHAPE,
+    bits,
+    changed,
+    differing,
+    first_batch,
+    random_dataset,
+    tiny,
+)
 
 from jaxgan.config import Config
 from jaxgan.gan.augment import draw_offsets, move
@@ -166,6 +177,9 @@ VARIANTS: dict[str, Config] = {
     ),
     "all penalties": tiny(objective__gradient_penalty=10.0),
     "moved images": tiny(augment__shift=1),
+    "conditional, in micro-batches, all penalties": tiny(
+        conditional=True, accumulate=2, objective__gradient_penalty=10.0
+    ),
     **{
         f"halves of {name}": tiny(objective__name=name, objective__updates="halves", **NO_PENALTIES)
         for name in ("minimax", "least_squares", "wasserstein", "hinge")
@@ -176,7 +190,7 @@ VARIANTS: dict[str, Config] = {
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_step_returns_the_metrics_that_metric_names_declares(variant: str) -> None:
     config = VARIANTS[variant]
-    state = jax.eval_shape(lambda: init_state(config, jax.random.key(0), TINY_SHAPE))
+    state = jax.eval_shape(lambda: init_state(config, jax.random.key(0), TINY_SHAPE, LABEL_COUNTS))
     batch = first_batch(config, random_dataset(128, TINY_SHAPE))
     metrics = jax.eval_shape(partial(train_step, config), state, batch)[1]
     names = metric_names(config)
@@ -379,11 +393,11 @@ def test_both_players_see_all_images_moved_each_by_offsets_of_its_own(objective:
 
     def seen(images: jax.Array, purpose: int) -> np.ndarray:
         offsets = draw_offsets(config, jax.random.fold_in(key, purpose), len(images), jnp.float32(1.0))
-        return np.asarray(judge(config, state.params.disc, {}, move(config, images, offsets), training=True)[0])
+        return np.asarray(judge(config, state.params.disc, {}, move(config, images, offsets), None, training=True)[0])
 
     def made(purpose: int, n: int) -> jax.Array:
         latents = sample_latents(config, jax.random.fold_in(key, purpose), n)
-        return synthesize(config, state.params.gen, {}, latents, training=False)[0]
+        return synthesize(config, state.params.gen, {}, latents, None, training=False)[0]
 
     real = seen(batch.images, MOVE_REAL)
     fake = seen(made(DISC_LATENTS, config.real_batch_size), MOVE_FAKE)

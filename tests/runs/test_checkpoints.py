@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -12,7 +13,7 @@ import pytest
 from jaxgan.config import Config, GeneratorConfig, InputError
 from jaxgan.gan.state import TrainState, init_state
 from jaxgan.runs import checkpoints
-from jaxgan.runs.checkpoints import Best, digest
+from jaxgan.runs.checkpoints import Best, Checkpoints, digest
 
 CONFIG = Config(gen=GeneratorConfig(widths=(4,)))
 
@@ -38,6 +39,22 @@ def test_only_the_state_of_the_least_distance_is_kept(tmp_path: Path, state: Tra
         assert best.meta()["frechet"] == 7.5
         assert digest(best.restore(jax.eval_shape(lambda: at(state, 0)), 20)) == digest(at(state, 20))
     assert kept(tmp_path) == [20]
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_counts_of_labels_are_kept_where_there_are_any_and_leave_no_trace_where_not(
+    conditional: bool, tmp_path: Path
+) -> None:
+    # So that checkpoints from before there were such counts can be read.
+    state = init_state(replace(CONFIG, conditional=conditional), jax.random.key(0), label_counts=(3, 5))
+    with Checkpoints(tmp_path, keep=1) as open_checkpoints:
+        open_checkpoints.save(state)
+        open_checkpoints.wait()
+        restored = open_checkpoints.restore(jax.eval_shape(lambda: state), 0)
+    assert digest(restored) == digest(state)
+    written = (tmp_path / "checkpoints" / "0" / "state" / "_METADATA").read_text()
+    assert "average" in written
+    assert ("label_counts" in written) == conditional
 
 
 def test_a_run_that_is_continued_knows_the_least_distance_of_before(tmp_path: Path, state: TrainState) -> None:
