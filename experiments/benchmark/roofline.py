@@ -28,8 +28,9 @@ def plot(found: Mapping[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     intensities = np.geomspace(1, 1000, 200)
     axes.plot(intensities, np.minimum(matmul, copy * intensities) / 1e9, color="0.3")
-    axes.annotate(f"4096-wide matmul, {matmul / 1e9:,.0f} GFLOP/s", (1.2, matmul / 1e9), va="bottom", color="0.3")
-    axes.annotate(f"copy, {copy / 1e9:,.0f} GB/s", (1.2, 1.1 * copy * 1.2 / 1e9), ha="left", va="bottom", color="0.3")
+    rate = f"4096-wide matmul, {matmul / 1e9:,.0f} GFLOP/s"
+    axes.annotate(rate, (intensities[-1], 0.97 * matmul / 1e9), ha="right", va="top", color="0.3")
+    axes.annotate(f"copy, {copy / 1e9:,.0f} GB/s", (2.0, 1.5 * copy / 1e9), ha="left", va="center", color="0.3")
     for i, (system, row) in enumerate(limit["systems"].items()):
         intensity, color = row["flops"] / row["bytes"], f"C{i}"
         # Where they have raced, both come from the race.
