@@ -163,23 +163,27 @@ def score_generator(
     import jax
     import numpy as np
 
-    from jaxgan.gan.labels import draw_labels
     from jaxgan.gan.objectives import judgement
     from jaxgan.gan.sampling import discriminate, generate
     from jaxgan.metrics.classifier import scale
     from jaxgan.metrics.scores import summarise_draws, to_levels
 
     key = jax.random.fold_in(jax.random.key(wanted.seed), yardsticks.GENERATED)
-    real_logits = discriminate(config, state, scale(yardstick.reference.images), yardstick.labels)
+    # A relativistic D judges pairs, and a conditional one has learned to compare images of one class.
+    n = min(len(yardstick.labels), wanted.num)
+    shown = None if state.label_counts is None else yardstick.labels[:n]
+    real_logits = discriminate(config, state, scale(yardstick.reference.images[:n]), shown)
     found = []
     for i in range(draws):
         # By way of the host: a state that was read is bound to its device, and would have all scores compiled anew.
         drawn = jax.random.fold_in(key, i)
-        labels = draw_labels(state, drawn, wanted.num)
-        images = to_levels(np.asarray(generate(config, state, drawn, wanted.num, labels=labels)))
-        fake_logits = discriminate(config, state, scale(images), labels)
-        n = min(len(real_logits), len(fake_logits))  # A relativistic D judges pairs.
-        judged = judgement(config, real_logits=real_logits[:n], fake_logits=fake_logits[:n])
+        images = to_levels(np.asarray(generate(config, state, drawn, wanted.num)))
+        fakes = images[:n]
+        if shown is not None:
+            fakes = to_levels(np.asarray(generate(config, state, drawn, n, labels=shown)))
+        judged = judgement(
+            config, real_logits=real_logits, fake_logits=discriminate(config, state, scale(fakes), shown)
+        )
         scores = yardsticks.image_scores(yardstick, images, yardstick.trained_on)
         if wanted.two_sample:
             scores |= yardsticks.two_sample(yardstick, images, i)

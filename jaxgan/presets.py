@@ -47,7 +47,6 @@ _BEST = replace(
     num_steps=60_000,
     decay_start=4000,
     decay_steps=56_000,
-    conditional=True,
     average_decay=0.9998,
     gen=replace(_MODERN.gen, optimizer=_BEST_ADAM),
     disc=replace(_MODERN.disc, widths=(512,) * 3, optimizer=_BEST_ADAM),

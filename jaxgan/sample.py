@@ -37,8 +37,8 @@ class Arguments:
     """Where to: FILE.png a grid, FILE.gif a walk through the latents, FILE.npy float32 [num, height, width] in [0, 1],
     or a folder, which gets a PNG file an image."""
     labels: tuple[int, ...] | None = None
-    """What to draw, one after the other and again from the first, such as 0 1 2; of conditional generators only, which
-    otherwise draw each class as often as their data set has it."""
+    """What to draw, one after the other and again from the first, such as RUN --labels 0 1 2; a walk comes by one in 16
+    pictures. Of conditional generators only, which otherwise draw each class as often as their data set has it."""
     seed: int = 0
     """Seed of the latents, and of the classes."""
     latent_scale: LatentScale = None

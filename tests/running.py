@@ -41,7 +41,7 @@ SCORED = (
     "--keep",
     "10",
 )
-SCORED += ("--eval-every", "25", "--keep-best", "--data.holdout", "100")
+SCORED += ("--eval-every", "25", "--keep-best", "--data.holdout", "100", "--conditional")
 SCORED += ("--gen.optimizer.learning-rate", "0.02", "--disc.optimizer.learning-rate", "0.02")
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan.small_runs import TINY_SHAPE, changed, differing, random_dataset, tiny
+from gan.small_runs import TINY_SHAPE, bits, changed, differing, random_dataset, tiny
 from jax.sharding import Mesh
 from running import QUICKLY, complaint, find, make_once, prepare_small_data, run
 
@@ -95,9 +95,9 @@ def test_the_command_refuses_a_batch_that_its_devices_do_not_divide(tmp_path: Pa
 
 def served(config: Config, lengths: list[int], n: int = 50) -> Any:
     """A run in pieces on images from the host."""
-    dataset = random_dataset(n, TINY_SHAPE)
+    dataset = random_dataset(n, TINY_SHAPE, classes=3)
     arrays = Arrays(np.asarray(dataset.images), np.asarray(dataset.labels))
-    state, pieces = init_state(config, jax.random.key(0), TINY_SHAPE), []
+    state, pieces = init_state(config, jax.random.key(0), TINY_SHAPE, (1, 1, 1)), []
     stream = Stream(config, arrays, jax.random.key(0))
     for length in lengths:
         state, metrics = stream.train(state, length)
@@ -112,6 +112,19 @@ def test_served_images_give_the_bits_of_resident_ones_wherever_a_run_is_cut(monk
     monkeypatch.setattr("jaxgan.data.stream.BLOCK_BYTES", 5 * 16 * config.real_batch_size)  # Blocks of five steps.
     assert differing(resident, served(config, [23])) == []
     assert differing(resident, served(config, [1, 4, 7, 11])) == []
+
+
+def test_served_images_come_with_their_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny(conditional=True)
+    state = init_state(config, jax.random.key(0), TINY_SHAPE, (1, 1, 1))
+    resident, _ = train_steps(config, state, random_dataset(50, TINY_SHAPE, classes=3), 23)
+    monkeypatch.setattr("jaxgan.data.stream.BLOCK_BYTES", 5 * 16 * config.real_batch_size)
+    state, _ = served(config, [23])
+    # As these tests compile, labels are added in another order in the two programs. Those of other images would move
+    # parameters by a share of 23 steps of Adam.
+    for path, leaf in bits(state.params).items():
+        np.testing.assert_allclose(leaf, bits(resident.params)[path], rtol=0, atol=1e-6, err_msg=path)
+    assert config.gen.optimizer.learning_rate > 1e-4
 
 
 def test_a_stream_that_starts_in_the_middle_serves_what_one_from_the_start_does(

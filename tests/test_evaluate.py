@@ -128,13 +128,17 @@ def test_the_scores_are_those_of_the_library_for_the_images_that_the_seed_draws(
     network = feature_network(record.config.data)
     reference = measure_reference(network, jaxgan.load_dataset(record.config, "test").images)
     key = jax.random.fold_in(jax.random.key(0), GENERATED)
-    real = discriminate(record.config, state, scale(reference.images))
+    # D compares a real image with one that G was asked for, of the same class.
+    labels = jaxgan.load_dataset(record.config, "test").labels
+    real = discriminate(record.config, state, scale(reference.images), labels)
     draws = []
     for i in range(2):
-        images = to_levels(np.asarray(jaxgan.generate(record.config, state, jax.random.fold_in(key, i), 64)))
-        judged = judgement(
-            record.config, real_logits=real, fake_logits=discriminate(record.config, state, scale(images))
+        images, asked_for = (
+            to_levels(np.asarray(jaxgan.generate(record.config, state, jax.random.fold_in(key, i), 64, labels=given)))
+            for given in (None, labels)
         )
+        fake = discriminate(record.config, state, scale(asked_for), labels)
+        judged = judgement(record.config, real_logits=real, fake_logits=fake)
         draws.append(feature_scores(network, images, reference) | {k: float(value) for k, value in judged.items()})
     assert draws[0]["prob/real"] != draws[0]["prob/fake"]
     row = read_scores(evaluated.path / "scores.json").checkpoints[300]

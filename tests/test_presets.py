@@ -14,6 +14,7 @@ COMMON: dict[str, Any] = {
     "seed": 0,
     "batch_size": 128,
     "accumulate": 1,
+    "conditional": False,
     "decay_steps": 0,
     "decay_start": 0,
     "average_decay": 0.0,

@@ -36,7 +36,7 @@ from jaxgan.runs.sweeps import SweepRecord, has_collapsed, lengthen, read_sweep,
 
 RATE = "disc.optimizer.learning_rate"
 LENGTH = ("--num-steps", "60")
-CADENCES = ("--every.checkpoint", "20", "--every.log", "7", "--data.holdout", "100")
+CADENCES = ("--every.checkpoint", "20", "--every.log", "7", "--data.holdout", "100", "--conditional")
 # Two structures, so two populations, of which the one is cut into two waves; one rate that diverges.
 SWEEP = (*CADENCES, "--eval-every", "30", "--disc.widths", "16", "12", "--seeds", "2")
 SWEEP += ("--disc.optimizer.learning-rate", "1e-3", "1e30", "--wave", "3", "--keep", "2", "--every.print", "20")

@@ -54,7 +54,7 @@ def step_flops(config: Config, image_shape: Sequence[int] = IMAGE_SHAPE) -> int:
 
 
 def step_bytes(config: Config, image_shape: Sequence[int] = IMAGE_SHAPE) -> int:
-    """The least bytes that a step moves if nothing stays on the chip from one step to the next.
+    """The least bytes that a step of players that are told no labels moves if nothing stays on the chip between steps.
 
     Parameters, both moments of Adam and averages are read and written once, in float32; the batch is read as bytes.
     """

@@ -5,15 +5,16 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Int32, Key
 
 from jaxgan.gan.networks import Condition
 from jaxgan.gan.state import TrainState
 
-Labels = Int32[Array, " n"] | Float[Array, "n classes"]
+Labels = Int32[Array, " labels"] | Float[Array, "labels classes"]
 """A class for each image, or weights of all classes."""
 
-_LABELS = 1  # Folded into a key that draws latents otherwise.
+_LABELS = 2**31  # Folded into a key that draws latents, too: far from the few counters that they take of it.
 
 
 def count_labels(labels: Int[Array, " n"] | Int[np.ndarray, " n"]) -> tuple[int, ...]:
@@ -25,8 +26,10 @@ def draw_labels(state: TrainState, key: Key[Array, ""], n: int) -> Int32[Array, 
     """Draws n classes, each as often as the training images have it; None where the players are not conditional."""
     if state.label_counts is None:
         return None
-    key = jax.random.fold_in(key, _LABELS)
-    return jax.random.categorical(key, jnp.log(state.label_counts), shape=(n,)).astype(jnp.int32)
+    counts = state.label_counts
+    return jax.random.choice(jax.random.fold_in(key, _LABELS), counts.shape[-1], (n,), p=counts / counts.sum()).astype(
+        jnp.int32
+    )
 
 
 def condition_on(state: TrainState, labels: Labels | None) -> Condition:
@@ -49,3 +52,13 @@ def condition_on(state: TrainState, labels: Labels | None) -> Condition:
     if labels.shape[1] != classes:
         raise ValueError(f"labels: there are weights of {labels.shape[1]} classes, not of {classes}")
     return labels
+
+
+def check_labels(state: TrainState, labels: Labels) -> None:
+    """Raises ValueError where a label is of none of the classes; labels that are traced cannot be looked at."""
+    if labels.ndim == 2 or isinstance(labels, Tracer):
+        return
+    assert state.label_counts is not None, "players that are not conditional have no classes"
+    classes = state.label_counts.shape[-1]
+    if not bool(((labels >= 0) & (labels < classes)).all()):
+        raise ValueError(f"labels: the classes are 0 to {classes - 1}")

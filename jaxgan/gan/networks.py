@@ -35,7 +35,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, latents: Float[Array, "batch latent"], condition: Condition = None, *, training: bool
+        self, latents: Float[Array, "batch latent"], condition: Condition, *, training: bool
     ) -> Float[Array, "batch h w c"]:
         """Draws one image a latent; batch norm uses the batch's statistics in training, else the moving averages."""
         hidden = _hidden_layers(self.config, latents, condition, training=training)
@@ -91,7 +91,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "batch h w c"], condition: Condition = None, *, training: bool
+        self, images: Float[Array, "batch h w c"], condition: Condition, *, training: bool
     ) -> Float[Array, " batch"]:
         """Judges each image; batch norm uses the batch's statistics in training, else the moving averages."""
         pixels = images.reshape(images.shape[0], -1) - self.zero_pixel

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int32, Key
 from jaxgan.config import Config
 from jaxgan.gan.batches import from_unit, to_unit
 from jaxgan.gan.compiled import compiled
-from jaxgan.gan.labels import Labels, condition_on, draw_labels
+from jaxgan.gan.labels import Labels, check_labels, condition_on, draw_labels
 from jaxgan.gan.networks import judge, synthesize
 from jaxgan.gan.state import TrainState
 
@@ -113,14 +113,16 @@ def generate(
             often as the training images have them where they are not given.
 
     Raises:
-        ValueError: There are not n latents or labels, or labels for a G that is not conditional.
+        ValueError: There are not n latents or labels, labels of no class, or any for a G that is not conditional.
     """
     if latents is None:
         latents = draw_latents(config, key, n)
     if labels is None:
         labels = draw_labels(state, key, n)
-    elif not config.conditional:
+    elif state.label_counts is None:
         raise ValueError("labels: this generator is not conditional")
+    else:
+        check_labels(state, labels)
     for name, given in (("latents", latents), ("labels", labels)):
         if given is not None and given.shape[0] != n:
             raise ValueError(f"{name}: there are {given.shape[0]}, not n = {n}")
@@ -140,6 +142,18 @@ def _generate(
 def discriminate(
     config: Config, state: TrainState, images: Float[Array, "n h w c"], labels: Labels | None = None
 ) -> Float[Array, " n"]:
-    """D's logits of n images in [0, 1], with their labels where it is conditional; batch norm uses moving averages."""
+    """D's logits of n images in [0, 1]; batch norm uses its moving averages.
+
+    Args:
+        config: What the run is.
+        state: Any state of the run.
+        images: What to judge.
+        labels: What they show; a D that is not conditional does not look at them.
+
+    Raises:
+        ValueError: D is conditional, and there are not n labels.
+    """
+    if state.label_counts is not None and labels is not None and labels.shape[0] != images.shape[0]:
+        raise ValueError(f"labels: there are {labels.shape[0]}, not n = {images.shape[0]}")
     scaled, condition = from_unit(config, images), condition_on(state, labels)
     return judge(config, state.params.disc, state.batch_stats.disc, scaled, condition, training=False)[0]

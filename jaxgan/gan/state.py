@@ -105,7 +105,8 @@ def init_state(
     """
     if config.conditional and not any(label_counts):
         raise ValueError("label_counts: a conditional config needs count_labels(dataset.labels)")
-    return _init_state(config.structure, key, _hyper(config), image_shape, label_counts if config.conditional else ())
+    counts = tuple(map(int, label_counts)) if config.conditional else ()
+    return _init_state(config.structure, key, _hyper(config), image_shape, counts)
 
 
 @partial(jax.jit, static_argnames=("config", "image_shape", "label_counts"))

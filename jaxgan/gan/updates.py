@@ -247,9 +247,10 @@ def mean_gradient(
 
 
 def _check_batch(config: Config, batch: Batch) -> None:
-    # A batch of one image would be broadcast.
-    if batch.images.shape[0] != config.real_batch_size:
-        raise ValueError(f"the batch has {batch.images.shape[0]} images; the config wants {config.real_batch_size}")
+    # A batch of one image, or label, would be broadcast.
+    for name, array in zip(batch._fields, batch, strict=True):
+        if array.shape[0] != config.real_batch_size:
+            raise ValueError(f"the batch has {array.shape[0]} {name}; the config wants {config.real_batch_size}")
 
 
 def _latents_key(config: Config, key: Key[Array, ""], purpose: int) -> Key[Array, ""]:

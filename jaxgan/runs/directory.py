@@ -39,7 +39,12 @@ class DatasetRecord:
     num_images: int
     """Images in the training split, less those held out."""
     label_counts: tuple[int, ...] = ()
-    """How many of them each class has; written where players are conditional."""
+    """How many of them each class has, where players are conditional."""
+
+    def check_labels(self, config: Config) -> None:
+        """Raises InputError where a config needs to know the classes and they are not recorded."""
+        if config.conditional and not any(self.label_counts):
+            raise InputError("conditional players need label_counts of the data set")
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,9 @@ class RunRecord:
     config: Config
     dataset: DatasetRecord
     versions: dict[str, str]
+
+    def __post_init__(self) -> None:
+        self.dataset.check_labels(self.config)
 
 
 Record = TypeVar("Record")

@@ -53,6 +53,10 @@ class SweepRecord:
     dataset: DatasetRecord
     versions: dict[str, str]
 
+    def __post_init__(self) -> None:
+        for member in self.members:
+            self.dataset.check_labels(member)
+
     def run_record(self, member: int) -> RunRecord:
         """What the `config.json` of a member says that is exported as a run."""
         return RunRecord(FORMAT, self.preset, self.members[member], self.dataset, self.versions)

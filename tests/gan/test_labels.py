@@ -9,11 +9,12 @@ import pytest
 from small_runs import LABEL_COUNTS, TINY_SHAPE, differing, tiny
 
 from jaxgan.config import Config, OptimizerConfig
-from jaxgan.gan.batches import Dataset
+from jaxgan.gan.batches import Batch, Dataset
 from jaxgan.gan.labels import condition_on, draw_labels
 from jaxgan.gan.program import train_steps
 from jaxgan.gan.sampling import WALK_PICTURES, discriminate, generate, walk_labels
 from jaxgan.gan.state import TrainState, init_state
+from jaxgan.gan.updates import train_step
 
 CONFIG = tiny(conditional=True)
 PLAIN = tiny()
@@ -78,6 +79,14 @@ def test_labels_that_do_not_fit_are_refused(state: TrainState) -> None:
         generate(CONFIG, state, key, 3, labels=jnp.zeros((3, 3)))
     with pytest.raises(ValueError, match="labels: conditional players need a label for each image"):
         discriminate(CONFIG, state, jnp.zeros((2, *TINY_SHAPE)))
+    with pytest.raises(ValueError, match="labels: there are 1, not n = 2"):
+        discriminate(CONFIG, state, jnp.zeros((2, *TINY_SHAPE)), jnp.zeros(1, jnp.int32))
+    for label in (-1, 4):
+        with pytest.raises(ValueError, match="labels: the classes are 0 to 3"):
+            generate(CONFIG, state, key, 2, labels=jnp.array([0, label]))
+    batch = Batch(jnp.zeros((CONFIG.batch_size, *TINY_SHAPE)), jnp.zeros(1, jnp.int32))
+    with pytest.raises(ValueError, match="the batch has 1 labels; the config wants 8"):
+        train_step(CONFIG, state, batch)
     with pytest.raises(ValueError, match="labels: this generator is not conditional"):
         generate(PLAIN, start(PLAIN), key, 3, labels=jnp.zeros(3, jnp.int32))
 

@@ -107,11 +107,6 @@ def test_a_wrong_number_of_latents_is_refused(state: TrainState) -> None:
         generate(CONFIG, state, jax.random.key(0), 6, latents=latents)
 
 
-def test_labels_are_refused_while_no_generator_is_conditional(state: TrainState) -> None:
-    with pytest.raises(ValueError, match="labels"):
-        generate(CONFIG, state, jax.random.key(0), 6, labels=jnp.zeros(6, jnp.int32))
-
-
 def test_the_discriminator_judges_images_of_the_unit_range(state: TrainState) -> None:
     images = generate(CONFIG, state, jax.random.key(1), 6)
     disc = state.params.disc

@@ -32,7 +32,9 @@ from jaxgan.runs.sweeps import check_new_sweep
 
 
 def record(config: Config) -> RunRecord:
-    return RunRecord(FORMAT, "vanilla", config, DatasetRecord("mnist", "ab" * 32, (28, 28, 1), 55_000), {"jax": "1"})
+    counts = (30_000, 25_000) if config.conditional else ()
+    data = DatasetRecord("mnist", "ab" * 32, (28, 28, 1), 55_000, counts)
+    return RunRecord(FORMAT, "vanilla", config, data, {"jax": "1"})
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -40,6 +42,15 @@ def test_a_record_is_read_back_as_it_was_written(tmp_path: Path, name: str) -> N
     config = replace(PRESETS[name], data=DataConfig(name="mnist", manual_dir=Path("/some where/é")))
     write_record(tmp_path, record(config))
     assert read_record(tmp_path) == record(config)
+
+
+def test_a_conditional_run_without_its_classes_is_damaged(tmp_path: Path) -> None:
+    write_record(tmp_path, record(Config(conditional=True)))
+    stored = json.loads((tmp_path / "config.json").read_text())
+    stored["dataset"]["label_counts"] = []
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(InputError, match=r"is damaged: .*conditional players need label_counts"):
+        read_record(tmp_path)
 
 
 def test_a_record_from_before_a_field_was_added_is_that_of_its_default(tmp_path: Path) -> None:

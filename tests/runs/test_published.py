@@ -27,14 +27,15 @@ def trained(preset: str, **changes: object) -> tuple[RunRecord, TrainState]:
     config = PRESETS[preset]
     data = replace(config.data, name="digits", data_dir=Path("/private/place"), manual_dir=Path("/another"))
     config = replace(config, data=data, **changes)  # pyright: ignore[reportArgumentType]
-    record = RunRecord(FORMAT, preset, config, DatasetRecord("digits", "ab" * 32, SHAPE, 100), {"jax": "0"})
-    state = init_state(config, jax.random.key(5), SHAPE)
+    counts = (3, 0, 5) if config.conditional else ()
+    record = RunRecord(FORMAT, preset, config, DatasetRecord("digits", "ab" * 32, SHAPE, 100, counts), {"jax": "0"})
+    state = init_state(config, jax.random.key(5), SHAPE, counts)
     moved = jax.tree.map(lambda leaf: leaf * 1.1 + 0.01, (state.params, state.batch_stats, state.average))
     params, stats, average = moved
     return record, state._replace(step=jnp.int32(7), params=params, batch_stats=stats, average=average)
 
 
-@pytest.mark.parametrize("preset", ["modern", "deep-batchnorm"])
+@pytest.mark.parametrize("preset", ["modern", "best", "deep-batchnorm"])
 def test_a_published_generator_draws_the_images_of_its_run(preset: str) -> None:
     record, state = trained(preset)
     read, again = decode_generator(encode_generator(record, state, {"frechet": 1.0}))
