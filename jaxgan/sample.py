@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     from jaxgan.runs.loading import load_generator
 
     record, state = load_generator(wanted.run, wanted_step(wanted.checkpoint))
-    check_labels(wanted, state)
+    _check_labels(wanted, state)
     images = draw(scaled(record.config, wanted.latent_scale), state, wanted)
     write(images, wanted.out)
     print(f"wrote {len(images):,} images from step {int(state.step):,} of {wanted.run} to {wanted.out}")
@@ -82,7 +82,7 @@ def _check(wanted: Arguments) -> None:
         raise InputError(f"--out {wanted.out} is there already: name an empty or a new folder")
 
 
-def check_labels(wanted: Arguments, state: TrainState) -> None:
+def _check_labels(wanted: Arguments, state: TrainState) -> None:
     """Raises InputError where the generator cannot draw the classes that are asked for."""
     if wanted.labels is None:
         return

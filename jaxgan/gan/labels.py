@@ -26,10 +26,8 @@ def draw_labels(state: TrainState, key: Key[Array, ""], n: int) -> Int32[Array, 
     """Draws n classes, each as often as the training images have it; None where the players are not conditional."""
     if state.label_counts is None:
         return None
-    counts = state.label_counts
-    return jax.random.choice(jax.random.fold_in(key, _LABELS), counts.shape[-1], (n,), p=counts / counts.sum()).astype(
-        jnp.int32
-    )
+    counts, key = state.label_counts, jax.random.fold_in(key, _LABELS)
+    return jax.random.choice(key, counts.shape[-1], (n,), p=counts / counts.sum()).astype(jnp.int32)
 
 
 def condition_on(state: TrainState, labels: Labels | None) -> Condition:
