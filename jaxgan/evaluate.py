@@ -172,6 +172,8 @@ def score_generator(
     # A relativistic D judges pairs, and a conditional one has learned to compare images of one class.
     n = min(len(yardstick.labels), wanted.num)
     shown = None if state.label_counts is None else yardstick.labels[:n]
+    if state.label_counts is not None and (unknown := int(yardstick.labels[:n].max())) >= len(state.label_counts):
+        raise InputError(f"the {wanted.against} images show class {unknown}, which no training image of the run has")
     real_logits = discriminate(config, state, scale(yardstick.reference.images[:n]), shown)
     found = []
     for i in range(draws):

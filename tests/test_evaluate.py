@@ -15,8 +15,8 @@ from running import LIGHTLY, ScoredRun, complaint, refusal, run, succeed
 
 import jaxgan
 from jaxgan import yardsticks
-from jaxgan.config import with_values
-from jaxgan.evaluate import main
+from jaxgan.config import InputError, with_values
+from jaxgan.evaluate import Arguments, main, score_generator
 from jaxgan.gan.objectives import judgement
 from jaxgan.gan.sampling import discriminate
 from jaxgan.metrics.classifier import scale
@@ -164,6 +164,16 @@ def test_all_images_of_the_run_may_be_memorised_whatever_it_is_scored_against(
     yardstick = prepare_yardstick(all_of_them, "validation")
     assert "jaxgan: warning: the run was trained on 64 of the 64 validation images" in capsys.readouterr().err
     assert image_scores(yardstick, yardstick.validation, yardstick.trained_on)["nearest"] == pytest.approx(0, abs=2e-3)
+
+
+def test_images_of_a_class_that_the_run_was_never_told_are_refused(scored: ScoredRun) -> None:
+    record = read_record(scored.path)
+    state = load_state(scored.path, record, 300)
+    assert state.label_counts is not None
+    fewer = state._replace(label_counts=state.label_counts[:9])
+    yardstick = prepare_yardstick(record, "test")
+    with pytest.raises(InputError, match="the test images show class 9, which no training image of the run has"):
+        score_generator(Arguments(scored.path, num=64), 1, record.config, fewer, yardstick)
 
 
 def test_what_cannot_be_kept_for_the_next_time_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
