@@ -74,7 +74,7 @@ def test_a_job_that_loses_a_process_ends_and_goes_on_elsewhere_to_the_result_of_
     data, run_dir, port = prepare_small_data(tmp_path / "data"), tmp_path / "run", free_port()
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", run_dir)
     cadences = ("--every.checkpoint", "8", "--keep", "1000", "--every.log", "1", "--num-steps", "100000")
-    line = ("vanilla", *SMALL, *fixed, *cadences)
+    line = ("vanilla", "--conditional", *SMALL, *fixed, *cadences)
     # Two processes with two devices each, until one is killed.
     first, second = (start(line, port, 2, i) for i in (0, 1))
     try:
