@@ -91,7 +91,7 @@ def main() -> None:
         "penalty": changed(
             modern, {"objective.name": "wasserstein", "objective.gradient_penalty": 2.0, "latent.shared": True}
         ),
-        "best": changed(narrow(PRESETS["best"]), {"conditional": True}),
+        "best": narrow(PRESETS["best"]),
         "halves": changed(vanilla, {"objective.updates": "halves", "batch_size": 32}),
     }
     found["accumulated"] = {

@@ -190,16 +190,22 @@ def test_best_and_stacked_are_modern_for_longer_and_on_other_data() -> None:
     gammas = {"objective.r1", "objective.r2"}
     differ = {name: {k for k, v in leaves(PRESETS[name]) if v != modern[k]} for name in ("best", "stacked")}
     assert differ == {
-        "best": schedule | rates | cadences | loss | gammas | {"disc.widths", "average_decay", "augment.shift"},
+        "best": schedule
+        | rates
+        | cadences
+        | loss
+        | gammas
+        | {"disc.widths", "conditional", "average_decay", "latent.scale", "augment.shift", "augment.probability"},
         "stacked": schedule
         | rates
         | loss
         | {"disc.widths", "disc.activation", "disc.black_at_zero", "latent.scale", "data.name"},
     }
     best, stacked = PRESETS["best"], PRESETS["stacked"]
-    assert (best.num_steps, best.decay_start, best.decay_steps, best.latent.scale) == (60_000, 4000, 56_000, 1.1)
-    assert (best.gen.optimizer.learning_rate, best.average_decay, best.augment.shift) == (1e-3, 0.9998, 1)
-    assert best.objective.r1 == best.objective.r2 == 0.5
+    assert (best.num_steps, best.decay_start, best.decay_steps, best.latent.scale) == (60_000, 4000, 56_000, 1.07)
+    assert (best.gen.optimizer.learning_rate, best.average_decay, best.conditional) == (5e-4, 0.9998, True)
+    assert (best.augment.shift, best.augment.probability) == (1, 0.25)
+    assert best.objective.r1 == best.objective.r2 == 0.1
     assert (stacked.num_steps, stacked.decay_start, stacked.decay_steps) == (30_000, 22_500, 7500)
     assert stacked.gen.optimizer.learning_rate == 6e-4
     for config in (best, stacked):

@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -78,7 +77,6 @@ def test_files_become_arrays_in_their_own_order(name: Any, config: Config, small
     assert len(validation.labels) == 10
     np.testing.assert_array_equal(np.asarray(test.images)[..., 0], small.arrays[files.FILES[2]])
     np.testing.assert_array_equal(test.labels, small.arrays[files.FILES[3]])
-    assert "tensorflow" not in sys.modules
 
 
 def test_only_the_first_load_prepares_and_decodes(config: Config, calls: list[str]) -> None:

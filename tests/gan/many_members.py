@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -35,8 +34,8 @@ def few_images() -> Dataset:
 
 
 def small(preset: str) -> Config:
-    """A preset with at most two hidden layers of few units, and all else as it is; `best` is told labels, too."""
-    config = replace(PRESETS[preset], conditional=preset == "best")
+    """A preset with at most two hidden layers of few units, and all else as it is."""
+    config = PRESETS[preset]
     narrow = {f"{player}.widths": (6, 6)[: len(getattr(config, player).widths)] for player in ("gen", "disc")}
     return changed(config, {**narrow, "batch_size": 8, "latent.size": 3})
 
