@@ -14,6 +14,9 @@ from jaxgan.config import Config, InputError, with_values
 from jaxgan.sample import LatentScale, scaled, wanted_step
 
 if TYPE_CHECKING:
+    from jax import Array
+    from jaxtyping import Int32
+
     from jaxgan.gan.state import TrainState
     from jaxgan.runs.directory import RunRecord
     from jaxgan.runs.loading import Step
@@ -171,9 +174,7 @@ def score_generator(
     key = jax.random.fold_in(jax.random.key(wanted.seed), yardsticks.GENERATED)
     # A relativistic D judges pairs, and a conditional one has learned to compare images of one class.
     n = min(len(yardstick.labels), wanted.num)
-    shown = None if state.label_counts is None else yardstick.labels[:n]
-    if state.label_counts is not None and (unknown := int(yardstick.labels[:n].max())) >= len(state.label_counts):
-        raise InputError(f"the {wanted.against} images show class {unknown}, which no training image of the run has")
+    shown = _told(wanted, state, yardstick.labels[:n])
     real_logits = discriminate(config, state, scale(yardstick.reference.images[:n]), shown)
     found = []
     for i in range(draws):
@@ -191,6 +192,15 @@ def score_generator(
             scores |= yardsticks.two_sample(yardstick, images, i)
         found.append(scores | {name: float(value) for name, value in judged.items()})
     return summarise_draws(found)
+
+
+def _told(wanted: Arguments, state: TrainState, labels: Int32[Array, " n"]) -> Int32[Array, " n"] | None:
+    """What real images show, for a D that is told it; raises InputError where it has never heard of a class."""
+    if state.label_counts is None:
+        return None
+    if (unknown := int(labels.max())) >= len(state.label_counts):
+        raise InputError(f"the {wanted.against} images show class {unknown}, which no training image of the run has")
+    return labels
 
 
 def _report(wanted: Arguments, found: Scores) -> list[str]:
