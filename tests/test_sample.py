@@ -47,7 +47,7 @@ def test_npy_holds_float32_images_in_the_unit_interval(trained: Path, tmp_path: 
     assert images.dtype == np.float32
     assert images.min() >= 0
     assert images.max() <= 1
-    assert len(np.unique(images, axis=0)) > 9_990
+    assert len({image.tobytes() for image in images}) > 9_990
 
 
 def test_a_sample_is_what_generate_makes_of_the_checkpoint_and_the_seed_and_the_same_bits_every_time(

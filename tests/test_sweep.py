@@ -26,7 +26,7 @@ from running import (
     wait_until,
 )
 
-from jaxgan import sample, sweep
+from jaxgan import devices, sample, sweep
 from jaxgan import train as training
 from jaxgan.config import InputError, with_values
 from jaxgan.presets import PRESETS
@@ -54,6 +54,12 @@ def begin(data: Path, path: Path, *arguments: object) -> subprocess.Popen[str]:
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", path)
     small = ("--gen.widths", "16", "--batch-size", "8", "--every.grid", "2")  # A flag cannot be given twice here.
     return spawn("sweep", "vanilla", *small, *fixed, *arguments, compiled=LIGHTLY)
+
+
+@pytest.fixture(autouse=True)
+def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs in this process finds JAX started with the devices of `conftest.py`, whatever the machine has."""
+    monkeypatch.setattr(devices, "num_cores", lambda: 2)
 
 
 @pytest.fixture(scope="module")
