@@ -1,8 +1,8 @@
-"""`python -m jaxgan.evaluate RUN`: says how good a run's samples are, beside real images and worse than real ones."""
+"""`python -m jaxgan.evaluate RUN`: says how good generated images are, beside real ones and worse than real ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,11 +15,10 @@ from jaxgan.sample import LatentScale, scaled, wanted_step
 
 if TYPE_CHECKING:
     from jax import Array
-    from jaxtyping import Int32
+    from jaxtyping import Int32, Key, UInt8
 
     from jaxgan.gan.state import TrainState
     from jaxgan.runs.directory import RunRecord
-    from jaxgan.runs.loading import Step
     from jaxgan.runs.scores import Row, Scores
 
 
@@ -33,7 +32,7 @@ class Arguments:
     """What the command line says."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Run directory."""
+    """Run directory, or the name of a published generator, whose scores are only printed."""
     checkpoint: str | None = None
     """Step to score, or best; by default the newest."""
     every_checkpoint: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -58,24 +57,18 @@ class Arguments:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Scores a run; returns the exit code."""
+    """Scores a generator; returns the exit code."""
     wanted = cli.parse(Arguments, arguments, usage="evaluate", description="Scores the samples of a trained generator.")
     _check(wanted)
 
-    from jaxgan.runs import directory, scores
-
-    record = _moved(directory.read_record(wanted.run), wanted)
-    config = scaled(record.config, wanted.latent_scale)
     cli.start_jax()
 
-    from jaxgan.runs.checkpoints import checkpoint_steps
-    from jaxgan.runs.loading import load_state
+    from jaxgan.runs import directory, scores
+    from jaxgan.runs.loading import is_published
 
-    if not (there := checkpoint_steps(wanted.run)):
-        raise InputError(f"{wanted.run} has no checkpoint yet")
-    steps: Sequence[Step] = there if wanted.every_checkpoint else [wanted_step(wanted.checkpoint)]
-    if wanted.checkpoint is not None:
-        load_state(wanted.run, record, steps[0])  # Says at once where there is no such checkpoint.
+    record, states = _open(wanted)
+    record = _moved(record, wanted)
+    config = scaled(record.config, wanted.latent_scale)
     yardstick = yardsticks.prepare_yardstick(record, wanted.against)
     if wanted.num > (most := max(MOST_IMAGES, len(yardstick.training))):
         raise InputError(f"--num {wanted.num} is more than the {most:,} real images that reference rows are made of")
@@ -94,17 +87,23 @@ def main(arguments: Sequence[str]) -> int:
     )
     accuracy = yardstick.network.record.test_accuracy
     found = scores.Scores(protocol, accuracy, directory.installed_versions(), references)
+    published = is_published(wanted.run)  # Then its D is untrained, and there is no folder to write to.
+    rows = (
+        (int(state.step), score_generator(wanted, protocol.draws, config, state, yardstick, with_disc=not published))
+        for state in states
+    )
+    if published:
+        print(*_report(wanted, replace(found, checkpoints=dict(rows))), sep="\n")
+        return 0
     whole, aside, unwritten = found, None, None
-    for state in _states(wanted, record, steps):
-        row = score_generator(wanted, protocol.draws, config, state, yardstick)
-        found = replace(found, checkpoints={**found.checkpoints, int(state.step): row})
+    for step, row in rows:
+        found = replace(found, checkpoints={**found.checkpoints, step: row})
         try:  # At once, so that an interruption loses no checkpoint that was scored.
             whole, moved = scores.add_scores(wanted.run, found)
             aside = aside or moved
         except OSError as error:
             unwritten = error
-    for line in _report(wanted, found):
-        print(line)
+    print(*_report(wanted, found), sep="\n")
     if unwritten is not None:
         raise unwritten
     if aside is not None:
@@ -124,8 +123,29 @@ def _moved(record: RunRecord, wanted: Arguments) -> RunRecord:
     return replace(record, config=with_values(record.config, typed))
 
 
-def _states(wanted: Arguments, record: RunRecord, steps: Sequence[Step]) -> Iterator[TrainState]:
-    """The states of the steps; of many, those that cannot be read are passed over with a warning.
+def _open(wanted: Arguments) -> tuple[RunRecord, Iterable[TrainState]]:
+    """The record of the run that is to be scored, and its states; many are read one after the other.
+
+    Raises:
+        InputError: There is no such run, generator or checkpoint, or it is damaged.
+    """
+    from jaxgan.runs.checkpoints import checkpoint_steps
+    from jaxgan.runs.directory import read_record
+    from jaxgan.runs.loading import is_published, load_generator
+
+    if not wanted.every_checkpoint:
+        record, state = load_generator(wanted.run, wanted_step(wanted.checkpoint))
+        return record, [state]
+    if is_published(wanted.run):
+        raise InputError(f"--every-checkpoint: the published generator {wanted.run} has none to choose from")
+    record = read_record(wanted.run)
+    if not (steps := checkpoint_steps(wanted.run)):
+        raise InputError(f"{wanted.run} has no checkpoint yet")
+    return record, _readable_states(wanted.run, record, steps)
+
+
+def _readable_states(run: Path, record: RunRecord, steps: Sequence[int]) -> Iterator[TrainState]:
+    """The states of the steps but for those that cannot be read, which are warned of.
 
     Raises:
         InputError: None can be read.
@@ -136,16 +156,14 @@ def _states(wanted: Arguments, record: RunRecord, steps: Sequence[Step]) -> Iter
     read = 0
     for step in steps:
         try:
-            state = load_state(wanted.run, record, step)
+            state = load_state(run, record, step)
         except InputError as error:
-            if len(steps) == 1:
-                raise
             Terminal().warn(f"{error}; going on without it")
             continue
         read += 1
         yield state
     if not read:
-        raise InputError(f"no checkpoint of {wanted.run} can be read")
+        raise InputError(f"no checkpoint of {run} can be read")
 
 
 def _check(wanted: Arguments) -> None:
@@ -160,38 +178,64 @@ def _check(wanted: Arguments) -> None:
 
 
 def score_generator(
-    wanted: Arguments, draws: int, config: Config, state: TrainState, yardstick: yardsticks.Yardstick
+    wanted: Arguments,
+    draws: int,
+    config: Config,
+    state: TrainState,
+    yardstick: yardsticks.Yardstick,
+    *,
+    with_disc: bool,
 ) -> Row:
-    """The scores of a generator, and of what its discriminator says, over independent draws."""
+    """The scores of a generator over independent draws, and if wished of what its discriminator says."""
     import jax
     import numpy as np
 
-    from jaxgan.gan.objectives import judgement
-    from jaxgan.gan.sampling import discriminate, generate
-    from jaxgan.metrics.classifier import scale
+    from jaxgan.gan.sampling import generate
     from jaxgan.metrics.scores import summarise_draws, to_levels
 
     key = jax.random.fold_in(jax.random.key(wanted.seed), yardsticks.GENERATED)
-    # A relativistic D judges pairs, and a conditional one has learned to compare images of one class.
-    n = min(len(yardstick.labels), wanted.num)
-    shown = _told(wanted, state, yardstick.labels[:n])
-    real_logits = discriminate(config, state, scale(yardstick.reference.images[:n]), shown)
+    shown = _told(wanted, state, yardstick.labels[: wanted.num]) if with_disc else None
     found = []
     for i in range(draws):
         # By way of the host: a state that was read is bound to its device, and would have all scores compiled anew.
         drawn = jax.random.fold_in(key, i)
         images = to_levels(np.asarray(generate(config, state, drawn, wanted.num)))
-        fakes = images[:n]
-        if shown is not None:
-            fakes = to_levels(np.asarray(generate(config, state, drawn, n, labels=shown)))
-        judged = judgement(
-            config, real_logits=real_logits, fake_logits=discriminate(config, state, scale(fakes), shown)
-        )
         scores = yardsticks.image_scores(yardstick, images, yardstick.trained_on)
         if wanted.two_sample:
             scores |= yardsticks.two_sample(yardstick, images, i)
-        found.append(scores | {name: float(value) for name, value in judged.items()})
+        if with_disc:
+            scores |= _judgement(config, state, yardstick.reference.images, images, drawn, shown)
+        found.append(scores)
     return summarise_draws(found)
+
+
+def _judgement(
+    config: Config,
+    state: TrainState,
+    real: UInt8[Array, "r h w c"],
+    images: UInt8[Array, "n h w c"],
+    drawn: Key[Array, ""],
+    shown: Int32[Array, " m"] | None,
+) -> dict[str, float]:
+    """What D says of real and generated images, as many of both: its accuracy and mean probabilities.
+
+    A relativistic D judges pairs, and a conditional one has learned to compare images of one class: it is given what G
+    makes of what the real images show.
+    """
+    import numpy as np
+
+    from jaxgan.gan.objectives import judgement
+    from jaxgan.gan.sampling import discriminate, generate
+    from jaxgan.metrics.classifier import scale
+    from jaxgan.metrics.scores import to_levels
+
+    n = min(len(real), len(images))
+    fakes = images[:n]
+    if shown is not None:
+        fakes = to_levels(np.asarray(generate(config, state, drawn, n, labels=shown)))
+    real_logits, fake_logits = (discriminate(config, state, scale(each), shown) for each in (real[:n], fakes))
+    judged = judgement(config, real_logits=real_logits, fake_logits=fake_logits)
+    return {name: float(value) for name, value in judged.items()}
 
 
 def _told(wanted: Arguments, state: TrainState, labels: Int32[Array, " n"]) -> Int32[Array, " n"] | None:

@@ -21,6 +21,7 @@ from jaxgan.gan.objectives import judgement
 from jaxgan.gan.sampling import discriminate
 from jaxgan.metrics.classifier import scale
 from jaxgan.metrics.scores import feature_scores, measure_reference, to_levels
+from jaxgan.runs import published
 from jaxgan.runs.directory import read_record, write_record
 from jaxgan.runs.loading import load_state
 from jaxgan.runs.scores import Row, Scores, read_scores
@@ -173,7 +174,7 @@ def test_images_of_a_class_that_the_run_was_never_told_are_refused(scored: Score
     fewer = state._replace(label_counts=state.label_counts[:9])
     yardstick = prepare_yardstick(record, "test")
     with pytest.raises(InputError, match="the test images show class 9, which no training image of the run has"):
-        score_generator(Arguments(scored.path, num=64), 1, record.config, fewer, yardstick)
+        score_generator(Arguments(scored.path, num=64), 1, record.config, fewer, yardstick, with_disc=True)
 
 
 def test_what_cannot_be_kept_for_the_next_time_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,6 +239,29 @@ def test_training_images_are_no_reference_for_themselves(scored_copy: Path) -> N
     assert means(found.references["real"])["frechet"] > 0.01
     assert means(found.references["real"])["coverage/5"] < 0.99
     assert list(found.references) == REFERENCES
+
+
+def test_a_published_generator_is_scored_as_the_run_that_it_was_made_of_and_nothing_is_written(
+    evaluated: Evaluated,
+    scored: ScoredRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    record = read_record(evaluated.path)
+    made = published.encode_generator(record, load_state(evaluated.path, record, 250), {})
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published" / "small.npz").write_bytes(made)
+    (tmp_path / "here").mkdir()
+    monkeypatch.setattr(published, "_FOLDER", tmp_path / "published")
+    monkeypatch.chdir(tmp_path / "here")
+    for bad in ("--checkpoint=250", "--every-checkpoint"):
+        assert "the published generator small has none to choose from" in refusal(main, "small", bad)
+    assert main(["small", *FEW, "--data.data-dir", str(scored.data)]) == 0
+    # But for the name and what D says, which a published generator is without.
+    lines = [line for line in evaluated.output.splitlines() if not line.startswith(("D's", "D(", "wrote"))]
+    assert capsys.readouterr().out.splitlines() == [lines[0].replace(str(evaluated.path), "small"), *lines[1:]]
+    assert list((tmp_path / "here").iterdir()) == []
 
 
 def test_a_network_that_learns_to_tell_images_is_a_row_more(evaluated: Evaluated) -> None:

@@ -36,12 +36,17 @@ def load_generator(run: Path, step: Step) -> tuple[RunRecord, TrainState]:
     Raises:
         InputError: There is no such run, generator or checkpoint, or it is damaged.
     """
-    if holds_run(run) or str(run) not in published_names():
+    if not is_published(run):
         record = read_record(run)
         return record, load_state(run, record, step)
     if step is not None:
         raise InputError(f"--checkpoint {step}: the published generator {run} has none to choose from")
     return load_published(str(run))
+
+
+def is_published(run: Path) -> bool:
+    """Whether it names a published generator, and no run directory."""
+    return not holds_run(run) and str(run) in published_names()
 
 
 def load_state(run: Path, record: RunRecord, step: Step) -> TrainState:
