@@ -202,7 +202,10 @@ class Config:
     conditional: bool = False
     """Tell both players what each image shows (its label), so that a class can be asked for."""
     average_decay: float = 0.999
-    """Decay of the generator's moving average that samples are drawn from, less in the first steps; 0 keeps none."""
+    """Decay of the generator's moving average that samples are drawn from; 0 keeps none."""
+    average_warmup: int = 9
+    """Lessens that decay while a run is young: at step s it is at most (s + 1) / (s + 1 + this), so that the average is
+    over the last s / this steps or so. A decay of 0.9999 is reached after 9999 times as many steps as this says."""
     keep: int = 3
     """Newest checkpoints to keep."""
     eval_every: int = 0
@@ -250,6 +253,7 @@ class Config:
             accumulate=self.accumulate,
             conditional=self.conditional,
             average_decay=0.5 if self.average_decay > 0 else 0.0,
+            average_warmup=self.average_warmup if self.average_decay > 0 else 9,
             gen=_structure(self.gen),
             disc=_structure(self.disc),
             latent=replace(self.latent, scale=1.0),
@@ -307,7 +311,7 @@ def with_values(config: T, values: Mapping[str, Any]) -> T:
 
 
 _AT_LEAST_ZERO = "decay_steps decay_start eval_every data.holdout every.log every.print every.sample every.checkpoint"
-_AT_LEAST_ONE = "num_steps batch_size accumulate keep"
+_AT_LEAST_ONE = "num_steps batch_size accumulate average_warmup keep"
 _WEIGHTS = "objective.r1 objective.r2 objective.gradient_penalty"
 _FRACTIONS = "average_decay gen.negative_slope disc.negative_slope"
 _WIDTH_MAX = 2**16

@@ -29,6 +29,7 @@ ROWS: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = [
     ("decay_steps", (-1, 2**31 - 1), (0, 2**31 - 2)),
     ("decay_start", (-1, 2**31 - 1), (0, 2**31 - 2)),
     ("average_decay", (-1e-9, 1 - 1e-9, 1.0, 1.5, *INFINITE), (0.0, 0.5, 1 - 1e-7)),
+    ("average_warmup", (0, -1, True), (1, 9, 2**31 - 2)),
     ("keep", (0, -1), (1, 50)),
     ("eval_every", (-1, 2**31 - 1), (0, 1, 2**31 - 2)),
     *(
@@ -213,6 +214,7 @@ SHAPES: dict[str, Any] = {
     "accumulate": 2,
     "conditional": True,
     "average_decay": 0.0,
+    "average_warmup": 5,
     "gen.widths": (512,),
     "gen.activation": "relu",
     "gen.negative_slope": 0.1,

@@ -183,7 +183,7 @@ def generator_update(
     )
     average = state.average
     if average is not None:
-        average = optax.incremental_update(params, average, 1.0 - _average_decay(hyper, state.step))
+        average = optax.incremental_update(params, average, 1.0 - _average_decay(config, hyper, state.step))
     state = state._replace(
         params=state.params._replace(gen=params),
         opt_state=state.opt_state._replace(gen=opt_state),
@@ -289,13 +289,14 @@ def _adam_step(
     return optax.apply_updates(params, jax.tree.map(lambda direction: -rate * direction, directions)), opt_state
 
 
-def _average_decay(hyper: Hyper, step: Int32[Array, ""]) -> Float[Array, ""]:
+def _average_decay(config: Config, hyper: Hyper, step: Int32[Array, ""]) -> Float[Array, ""]:
     """The decay of G's average at a step: smaller at first, so that the average forgets where G began.
 
-    As `num_updates` of TensorFlow's `ExponentialMovingAverage` has it: at most (1 + s) / (10 + s) at step s.
+    At step s it is at most (1 + s) / (1 + w + s); with w = 9, `num_updates` of TensorFlow's `ExponentialMovingAverage`.
+    Where that bounds it, the average weighs step t by t^(w - 1): "power function" averages (Karras et al. 2024).
     """
     s = step.astype(hyper.average_decay.dtype)
-    return jnp.minimum(hyper.average_decay, (1.0 + s) / (10.0 + s))
+    return jnp.minimum(hyper.average_decay, (1.0 + s) / (1.0 + config.average_warmup + s))
 
 
 def _decay(hyper: Hyper, step: Int32[Array, ""]) -> Float[Array, ""]:

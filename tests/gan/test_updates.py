@@ -130,9 +130,11 @@ def test_moving_averages_of_a_discriminator_move_in_its_own_update_only() -> Non
     assert differing(between.batch_stats, after.batch_stats) == []
 
 
-@pytest.mark.parametrize(("step", "decay"), [(0, 0.1), (5, 6 / 15), (10_000, 0.75)])
-def test_the_average_moves_by_its_decay_towards_the_new_generator(step: int, decay: float) -> None:
-    config = tiny(average_decay=0.75, gen__optimizer__learning_rate=0.1)
+@pytest.mark.parametrize(
+    ("warmup", "step", "decay"), [(9, 0, 0.1), (9, 5, 6 / 15), (4, 5, 6 / 10), (4, 11, 0.75), (9, 10_000, 0.75)]
+)
+def test_the_average_moves_by_its_decay_towards_the_new_generator(warmup: int, step: int, decay: float) -> None:
+    config = tiny(average_decay=0.75, average_warmup=warmup, gen__optimizer__learning_rate=0.1)
     before = init_state(config, jax.random.key(0), TINY_SHAPE)._replace(step=jnp.int32(step))
     batch = first_batch(config, random_dataset(8, TINY_SHAPE))
     after, _ = generator_update(config, before, batch, jax.random.key(1))
