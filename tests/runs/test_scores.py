@@ -4,8 +4,11 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from jaxgan.config import InputError
@@ -172,10 +175,24 @@ def test_the_table_has_a_column_a_set_and_a_line_a_score() -> None:
     ]
 
 
-def test_curves_are_drawn_of_any_scores_even_where_some_are_missing(tmp_path: Path) -> None:
-    nowhere: Row = {**row(0.0), "precision/3": {"mean": None, "sd": None}}
-    for i, each in enumerate((scores(s10=row(20.5), s20=row(10.0)), scores(s10=row(20.5), s20=nowhere))):
-        target = tmp_path / f"{i}.png"
-        write_score_curves(each, target)
-        with Image.open(target) as picture:
-            assert picture.size == (990, 715)
+def test_curves_show_every_score_that_there_is_and_the_lines_of_real_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, list[list[float]]] = {}
+    save = Figure.savefig
+
+    def record(figure: Figure, *arguments: Any, **named: Any) -> None:
+        lines = [line for axes in figure.axes for line in axes.lines]
+        drawn.update({str(line.get_label()): np.asarray(line.get_xydata()).tolist() for line in lines})
+        save(figure, *arguments, **named)
+
+    monkeypatch.setattr(Figure, "savefig", record)
+    nowhere: Row = {**row(10.0), "precision/3": {"mean": None, "sd": None}}
+    write_score_curves(scores(s10=row(20.5), s20=nowhere), tmp_path / "scores.png")
+    with Image.open(tmp_path / "scores.png") as picture:
+        assert picture.size == (990, 715)
+    assert drawn["Fréchet distance"] == [[10, 20.5], [20, 10.0]]
+    assert drawn["recall"] == [[10, 0.75], [20, 0.75]]
+    assert drawn["precision"][0] == [10, 0.5]
+    assert math.isnan(drawn["precision"][1][1])
+    assert [y for _, y in drawn["Fréchet distance of real images"]] == [1.5, 1.5]
