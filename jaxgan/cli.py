@@ -233,7 +233,9 @@ def _answer(error: Exception) -> int | None:  # noqa: PLR0911 (a table)
         case RuntimeError() if hosts.is_loss(error):
             # Whoever watches the processes knows which of them it is, and ends this one first.
             time.sleep(1.0)
-            return hosts.lose(f"another process of this job is lost ({str(error).splitlines()[0]})")
+            return hosts.lose(
+                f"another process of this job is lost, or a device of this one ({str(error).splitlines()[0]})"
+            )
         case _:
             return None
 
