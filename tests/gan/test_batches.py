@@ -57,6 +57,33 @@ def test_every_epoch_is_a_permutation_wherever_batches_straddle(n: int, batch: i
     np.testing.assert_array_equal(np.sort(orders, axis=1), np.broadcast_to(np.arange(n), (20, n)))
 
 
+def feistel(value: int, keys: list[int], bits: int) -> int:
+    """Eight rounds with MurmurHash3's finaliser, in Python's whole numbers."""
+    left, right = divmod(value, 2**bits)
+    for key in keys:
+        x = right ^ key
+        x = (x ^ x >> 16) * 0x85EBCA6B % 2**32
+        x = (x ^ x >> 13) * 0xC2B2AE35 % 2**32
+        left, right = right, left ^ (x ^ x >> 16) % 2**bits
+    return left * 2**bits + right
+
+
+@pytest.mark.parametrize(("n", "bits"), [(4, 1), (5, 2), (16, 2), (17, 3), (100, 4)])
+def test_orders_are_those_of_the_feistel_network_so_that_every_version_resumes_the_runs_of_another(
+    n: int, bits: int
+) -> None:
+    for epoch, order in enumerate(epochs_of(n, 3, epochs=3, seed=7)):
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(7), 1), epoch)
+        keys = [int(each) for each in jax.random.bits(key, (8,), jnp.uint32)]
+        expected = []
+        for place in range(n):
+            value = feistel(place, keys, bits)
+            while value >= n:
+                value = feistel(value, keys, bits)
+            expected.append(value)
+        assert order.tolist() == expected
+
+
 @pytest.mark.parametrize("n", [64, 100])
 def test_no_two_epochs_and_no_two_runs_have_the_same_order(n: int) -> None:
     orders = [tuple(order) for seed in (0, 1) for order in epochs_of(n, 50, epochs=40, seed=seed)]
