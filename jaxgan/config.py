@@ -204,8 +204,8 @@ class Config:
     average_decay: float = 0.999
     """Decay of the generator's moving average that samples are drawn from; 0 keeps none."""
     average_warmup: int = 9
-    """Lessens that decay while a run is young: at step s it is at most (s + 1) / (s + 1 + this), so that the average is
-    over the last s / this steps or so. A decay of 0.9999 is reached after 9999 times as many steps as this says."""
+    """Lessens that decay while a run is young: at step s it is at most (1 + s) / (1 + s + this), so that the average is
+    over the last s / this steps or so. A decay d is reached after this times d / (1 - d) steps."""
     keep: int = 3
     """Newest checkpoints to keep."""
     eval_every: int = 0
