@@ -205,7 +205,7 @@ class Config:
     """Decay of the generator's moving average that samples are drawn from; 0 keeps none."""
     average_warmup: int = 9
     """Lessens that decay while a run is young: at step s it is at most (1 + s) / (1 + s + this), so that the average is
-    over the last s / this steps or so. A decay d is reached after this times d / (1 - d) steps."""
+    over the last s / this steps or so. A decay d is reached after this times d / (1 - d) steps, with 0 at once."""
     keep: int = 3
     """Newest checkpoints to keep."""
     eval_every: int = 0
@@ -310,8 +310,9 @@ def with_values(config: T, values: Mapping[str, Any]) -> T:
     return replace(config, **here, **below)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
-_AT_LEAST_ZERO = "decay_steps decay_start eval_every data.holdout every.log every.print every.sample every.checkpoint"
-_AT_LEAST_ONE = "num_steps batch_size accumulate average_warmup keep"
+_AT_LEAST_ZERO = "decay_steps decay_start average_warmup eval_every data.holdout"
+_AT_LEAST_ZERO += " every.log every.print every.sample every.checkpoint"
+_AT_LEAST_ONE = "num_steps batch_size accumulate keep"
 _WEIGHTS = "objective.r1 objective.r2 objective.gradient_penalty"
 _FRACTIONS = "average_decay gen.negative_slope disc.negative_slope"
 _WIDTH_MAX = 2**16

@@ -35,7 +35,7 @@ SOCKET_SECONDS = 20
 TELLING_SECONDS = 0.5
 """How long the first process waits for others to hear from it that one is lost."""
 LOST = 4
-"""The exit code where another process of the job is lost."""
+"""The exit code where another process of the job is lost, or a device of this one."""
 _MESSAGE_BYTES = 2**14
 _LOSS_BYTES = 16
 _CANNOT = "the processes of this job cannot start together"
@@ -287,7 +287,10 @@ def in_job() -> bool:
 
 
 def is_loss(error: Exception) -> bool:
-    """Whether an error of JAX says that this process waited in vain for another one of its job."""
+    """Whether an error of JAX may say that this process waited in vain for another one of its job.
+
+    JAX has no other error where a device of this process fails.
+    """
     if not in_job():
         return False
     import jax

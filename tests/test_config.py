@@ -29,7 +29,7 @@ ROWS: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = [
     ("decay_steps", (-1, 2**31 - 1), (0, 2**31 - 2)),
     ("decay_start", (-1, 2**31 - 1), (0, 2**31 - 2)),
     ("average_decay", (-1e-9, 1 - 1e-9, 1.0, 1.5, *INFINITE), (0.0, 0.5, 1 - 1e-7)),
-    ("average_warmup", (0, -1, True), (1, 9, 2**31 - 2)),
+    ("average_warmup", (-1, True, 2**31 - 1), (0, 9, 2**31 - 2)),
     ("keep", (0, -1), (1, 50)),
     ("eval_every", (-1, 2**31 - 1), (0, 1, 2**31 - 2)),
     *(
@@ -301,6 +301,11 @@ def test_weights_of_penalties_that_are_present_leave_the_structure_alone(name: s
     one, other = (changed(BASE, {f"objective.{name}": weight}) for weight in (0.1, 10))
     assert one.structure == other.structure
     assert hash(one.structure) == hash(other.structure)
+
+
+def test_the_warmup_of_an_average_that_is_not_kept_leaves_the_structure_alone() -> None:
+    one, other = (changed(BASE, {"average_decay": 0.0, "average_warmup": warmup}) for warmup in (9, 4))
+    assert one.structure == other.structure
 
 
 @pytest.mark.parametrize("config", [*PRESETS.values(), Config()], ids=[*PRESETS, "default"])

@@ -230,7 +230,10 @@ def test_published_generators_are_sampled_right_after_installing(
     # A folder of that name is in nobody's way; a run of that name comes first.
     (tmp_path / name).mkdir()
     assert main([name, "--num", "5", "--out", "a.npy"]) == 0
-    (tmp_path / name / "config.json").write_text("{}")
+    (tmp_path / name / "sweep.json").write_text("{}")
+    with pytest.raises(InputError, match="sweep"):
+        main([name, "--out", "b.npy"])
+    (tmp_path / name / "sweep.json").rename(tmp_path / name / "config.json")
     with pytest.raises(InputError, match=f"{name}/config.json is damaged"):
         main([name, "--out", "b.npy"])
 

@@ -293,7 +293,11 @@ def _average_decay(config: Config, hyper: Hyper, step: Int32[Array, ""]) -> Floa
     """The decay of G's average at a step: smaller at first, so that the average forgets where G began.
 
     At step s it is at most (1 + s) / (1 + w + s); with w = 9, `num_updates` of TensorFlow's `ExponentialMovingAverage`.
-    Where that bounds it, the average weighs step t by t^(w - 1): "power function" averages (Karras et al. 2024).
+    Where that bounds it, step t has a weight of about t^(w - 1).
+
+    References:
+        Karras et al. 2024, "Analyzing and Improving the Training Dynamics of Diffusion Models", section 3.1: "power
+        function" averages, with an exponent of w - 1.
     """
     s = step.astype(hyper.average_decay.dtype)
     return jnp.minimum(hyper.average_decay, (1.0 + s) / (1.0 + config.average_warmup + s))

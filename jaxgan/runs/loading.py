@@ -8,7 +8,7 @@ from typing import Literal
 from jaxgan.config import Config, InputError
 from jaxgan.gan.state import TrainState
 from jaxgan.runs.checkpoints import BEST, CHECKPOINTS, Checkpoints, state_template
-from jaxgan.runs.directory import RunRecord, holds_run, read_record
+from jaxgan.runs.directory import SWEEP, RunRecord, holds_run, read_record
 from jaxgan.runs.published import load_published, published_names
 from jaxgan.runs.terminal import Terminal
 
@@ -45,8 +45,8 @@ def load_generator(run: Path, step: Step) -> tuple[RunRecord, TrainState]:
 
 
 def is_published(run: Path) -> bool:
-    """Whether it names a published generator, and no run directory."""
-    return not holds_run(run) and str(run) in published_names()
+    """Whether it names a published generator, and no directory of a run or sweep."""
+    return str(run) in published_names() and not holds_run(run) and not (run / SWEEP).is_file()
 
 
 def load_state(run: Path, record: RunRecord, step: Step) -> TrainState:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.benchmark.settings import SYSTEMS
 from jaxgan.presets import PRESETS
 
 MODERN = PRESETS["modern"]
@@ -88,6 +89,11 @@ def test_pytorch_has_our_players_and_rates_and_an_average_without_a_history(kind
     # The graph sets a step's rate as it begins, the scheduler as the step before ends.
     rates = [*rates[1:], game.gen_adam.param_groups[0]["lr"]] if kind == "GraphGame" else rates
     assert rates == pytest.approx(RATES, rel=1e-4)
+
+
+def test_the_average_is_tensorflows() -> None:
+    # Its peer has no other warm-up.
+    assert {PRESETS[name].average_warmup for name in SYSTEMS} == {9}
 
 
 def test_tensorflow_has_our_players_rates_and_average() -> None:

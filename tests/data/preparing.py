@@ -48,7 +48,10 @@ def set_proxy(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
 
 def start_load(name: str, root: Path, manual: Path | None = None) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", LOAD, name, str(root), str(manual or "")]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+    frameworks = root.parent / "frameworks"  # An empty TensorFlow, which is seen if it is imported.
+    frameworks.mkdir(exist_ok=True)
+    (frameworks / "tensorflow.py").touch()
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join([str(frameworks), *sys.path])}
     return subprocess.Popen(
         command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )

@@ -131,7 +131,8 @@ def test_moving_averages_of_a_discriminator_move_in_its_own_update_only() -> Non
 
 
 @pytest.mark.parametrize(
-    ("warmup", "step", "decay"), [(9, 0, 0.1), (9, 5, 6 / 15), (4, 5, 6 / 10), (4, 11, 0.75), (9, 10_000, 0.75)]
+    ("warmup", "step", "decay"),
+    [(9, 0, 0.1), (9, 5, 6 / 15), (4, 5, 6 / 10), (4, 11, 0.75), (9, 10_000, 0.75), (0, 0, 0.75)],
 )
 def test_the_average_moves_by_its_decay_towards_the_new_generator(warmup: int, step: int, decay: float) -> None:
     config = tiny(average_decay=0.75, average_warmup=warmup, gen__optimizer__learning_rate=0.1)

@@ -4,7 +4,7 @@ One module a peer, each with `build(config, images)`; `__main__.py` runs one of 
 TensorFlow and JAX must not share one. What all have in common:
 
 - the data set lies in memory as bytes, where the framework computes if it can; a batch is gathered and scaled there;
-- a step is D's update (where the preset says so, two) and G's against the new D, by the formulas of `systems.md`;
+- a step is D's update (where the preset says so, two) and G's against the new D, by the published formulas;
 - losses are looked at once a piece, so that nobody waits for the host; only TensorFlow 1 and Keras 3 hand them over at
   every step, as their users have it, which on a GPU is a transfer a step.
 """

@@ -134,7 +134,9 @@ class JaxLoop:
         gen = optax.apply_updates(state.gen, updates)
         average = state.average
         if average is not None:
-            decay = jnp.minimum(self.config.average_decay, (1.0 + state.step) / (10.0 + state.step))
+            decay = jnp.minimum(
+                self.config.average_decay, (1.0 + state.step) / (1.0 + self.config.average_warmup + state.step)
+            )
             average = optax.incremental_update(gen, average, 1.0 - decay)
         return State(state.step + 1, key, gen, stats, disc, gen_adam, disc_adam, average), (disc_loss, gen_loss)
 

@@ -129,7 +129,7 @@ class TorchGame:
     def end_step(self) -> None:
         """Moves the average, and sets the learning rates of the next step."""
         if self.average:
-            decay = min(self.config.average_decay, (1.0 + self.made) / (10.0 + self.made))
+            decay = min(self.config.average_decay, (1.0 + self.made) / (1.0 + self.config.average_warmup + self.made))
             torch._foreach_lerp_(self.average, list(self.gen.parameters()), 1.0 - decay)  # pyright: ignore[reportPrivateImportUsage]
         self.made += 1
         for rate in self.rates:

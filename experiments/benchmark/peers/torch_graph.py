@@ -77,7 +77,9 @@ class GraphGame(TorchGame):
     def end_step(self) -> None:
         """As in the eager game, by the steps that the device has counted."""
         if self.average:
-            decay = ((1.0 + self.done) / (10.0 + self.done)).clamp(max=self.config.average_decay)
+            decay = ((1.0 + self.done) / (1.0 + self.config.average_warmup + self.done)).clamp(
+                max=self.config.average_decay
+            )
             # `_foreach_lerp_` takes no weight from the device.
             moves = torch._foreach_sub(list(self.gen.parameters()), self.average)  # pyright: ignore[reportPrivateImportUsage]
             torch._foreach_mul_(moves, 1.0 - decay)  # pyright: ignore[reportPrivateImportUsage]
