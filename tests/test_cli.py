@@ -68,7 +68,8 @@ def test_an_interruption_ends_a_process_wherever_it_is() -> None:
         class Slow:
             def __del__(self):
                 print("here", flush=True)
-                time.sleep(60)
+                for _ in range(600):  # A signal right before one long sleep would be looked at after it.
+                    time.sleep(0.1)
 
         cli.run(lambda _: Slow() is None)
     """
