@@ -2,7 +2,7 @@
 
     python experiments/publish.py RUN NAME
 
-The run's newest checkpoint is taken, with its row of the run's `scores.json`.
+`python -m jaxgan.evaluate NAME` scores it. The run's newest checkpoint is taken, with its row of the run's `scores.json`.
 """
 
 from __future__ import annotations

@@ -252,6 +252,10 @@ def test_without_resolving_first_auto_warns_on_stderr(
     ]
 
 
+def test_the_bounded_attempt_leaves_room_below_the_fifteen_seconds_that_the_readme_promises() -> None:
+    assert dataset.AUTO_SECONDS <= 13
+
+
 def test_threads_that_prepare_at_once_get_the_same_arrays(config: Config, calls: list[str]) -> None:
     results: list[Any] = []
     threads = [
