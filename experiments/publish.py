@@ -2,7 +2,8 @@
 
     python experiments/publish.py RUN NAME
 
-`python -m jaxgan.evaluate NAME` scores it. The run's newest checkpoint is taken, with its row of the run's `scores.json`.
+The run's newest checkpoint is taken, with its row of the run's `scores.json`.
+`python -m jaxgan.evaluate NAME` scores it again.
 """
 
 from __future__ import annotations
