@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from running import complaint, prepare_small_data, run, succeed, train
+from running import QUICKLY, complaint, prepare_small_data, run, succeed, train
 
 from jaxgan import cli
 from jaxgan.config import InputError, LatentConfig
@@ -26,7 +26,7 @@ from jaxgan.sample import main, scaled
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sampled")
     flags = ("--num-steps", "40", "--every.checkpoint", "20", "--conditional")
-    train(prepare_small_data(root / "data"), root / "run", *flags)
+    train(prepare_small_data(root / "data"), root / "run", *flags, compiled=QUICKLY)
     return root / "run"
 
 

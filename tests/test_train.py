@@ -413,9 +413,9 @@ def test_folders_named_from_here_are_recorded_as_they_are_everywhere(data: Path,
 
 
 def test_a_batch_larger_than_the_data_is_refused_before_a_run_is_made(data: Path, tmp_path: Path) -> None:
-    arguments = ("--data.name", "digits", "--data.data-dir", data, "--data.holdout", "0", "--batch-size", "257")
-    line = complaint(run("train", *arguments, "--run-dir", tmp_path / "run"))
-    assert "257" in line
+    arguments = ("--data.name", "digits", "--data.data-dir", data, "--data.holdout", "0", "--batch-size", "258")
+    line = refusal(main, *arguments, "--run-dir", tmp_path / "run")
+    assert "258" in line
     assert "256" in line
     assert list(tmp_path.iterdir()) == []
 
@@ -432,7 +432,7 @@ def test_without_network_mnist_is_refused_with_what_to_do(tmp_path: Path) -> Non
 
 def test_a_manual_dir_without_the_files_is_refused_by_name(tmp_path: Path) -> None:
     arguments = ("--data.manual-dir", tmp_path, "--data.data-dir", tmp_path / "data", "--run-dir", tmp_path / "run")
-    line = complaint(run("train", *arguments))
+    line = refusal(main, *arguments)
     assert "train-images-idx3-ubyte.gz" in line
     assert str(tmp_path) in line
 
@@ -444,7 +444,7 @@ def test_a_data_file_that_is_not_the_original_is_refused_by_name(tmp_path: Path,
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (files / f"{name}-ubyte.gz").write_bytes(bytes(size))
     arguments = ("--data.manual-dir", files, "--data.data-dir", tmp_path / "data", "--run-dir", tmp_path / "run")
-    line = complaint(run("train", *arguments))
+    line = refusal(main, *arguments)
     assert "train-images-idx3-ubyte.gz is not the original mnist file" in line
     assert not (tmp_path / "run").exists()
 
@@ -452,19 +452,19 @@ def test_a_data_file_that_is_not_the_original_is_refused_by_name(tmp_path: Path,
 def test_a_directory_that_holds_a_run_is_not_overwritten(finished: tuple[Path, str], data: Path) -> None:
     before = state_digest(finished[0], 100)
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", finished[0])
-    assert "--resume" in complaint(run("train", "vanilla", *SMALL, *fixed))
+    assert "--resume" in refusal(main, "vanilla", *SMALL, *fixed)
     assert state_digest(finished[0], 100) == before
 
 
 def test_a_directory_with_other_files_is_left_alone(data: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", tmp_path)
-    assert "not empty" in complaint(run("train", "vanilla", *SMALL, *fixed))
+    assert "not empty" in refusal(main, "vanilla", *SMALL, *fixed)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_resuming_where_there_is_no_run_is_refused(tmp_path: Path) -> None:
-    assert "holds no run" in complaint(run("train", "--run-dir", tmp_path / "nothing", "--resume"))
+    assert "holds no run" in refusal(main, "--run-dir", tmp_path / "nothing", "--resume")
     assert not (tmp_path / "nothing").exists()
 
 
@@ -532,7 +532,7 @@ def test_a_run_that_has_lost_its_checkpoints_does_not_begin_anew(copied: Path, a
     shutil.rmtree(copied / "checkpoints")
     (copied / also).unlink()  # Without rows, pictures tell.
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
-    said = complaint(run("train", "--run-dir", copied, "--resume", "--num-steps", "10"))
+    said = refusal(main, "--run-dir", copied, "--resume", "--num-steps", "10")
     assert "has rows or pictures of step 100 and no checkpoints/ to continue from" in said
     assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
 
