@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import io
 import json
 import os
 import subprocess
@@ -200,9 +202,11 @@ def succeed(done: subprocess.CompletedProcess[str]) -> str:
 
 def refusal(main: Callable[[Sequence[str]], int], *arguments: object) -> str:
     """The line with which a door refuses its arguments, without a process of its own (which `complaint` looks at)."""
-    with pytest.raises(InputError) as refused:
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors), pytest.raises(InputError) as refused:
         main(list(map(str, arguments)))
     assert "\n" not in str(refused.value)
+    assert not errors.getvalue()  # The command says this line and no other.
     return str(refused.value)
 
 
