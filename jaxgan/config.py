@@ -110,6 +110,8 @@ class ObjectiveConfig:
     """Weight (gamma) of the zero-centred gradient penalty on fake images; 0 leaves it out."""
     gradient_penalty: float = 0.0
     """Weight (lambda) of the Wasserstein gradient penalty between real and fake; 0 leaves it out."""
+    penalty_every: int = 1
+    """Steps between gradient penalties, counted from step 0; each weighs as much as those that it stands for."""
     updates: Literal["joint", "halves"] = "joint"
     """One discriminator update on real and fake, or two: on batch_size / 2 real, then batch_size / 2 fake images."""
 
@@ -247,6 +249,7 @@ class Config:
             r1=float(self.objective.r1 > 0),
             r2=float(self.objective.r2 > 0),
             gradient_penalty=float(self.objective.gradient_penalty > 0),
+            penalty_every=self.objective.penalty_every if self.objective.has_penalty else 1,
         )
         return Config(
             batch_size=self.batch_size,
@@ -312,7 +315,7 @@ def with_values(config: T, values: Mapping[str, Any]) -> T:
 
 _AT_LEAST_ZERO = "decay_steps decay_start average_warmup eval_every data.holdout"
 _AT_LEAST_ZERO += " every.log every.print every.sample every.checkpoint"
-_AT_LEAST_ONE = "num_steps batch_size accumulate keep"
+_AT_LEAST_ONE = "num_steps batch_size accumulate keep objective.penalty_every"
 _WEIGHTS = "objective.r1 objective.r2 objective.gradient_penalty"
 _FRACTIONS = "average_decay gen.negative_slope disc.negative_slope"
 _WIDTH_MAX = 2**16

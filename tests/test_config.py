@@ -51,6 +51,7 @@ ROWS: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = [
     ("objective.r1", (-1e-9, 1e39, *INFINITE), (0.0, 100.0)),
     ("objective.r2", (-1e-9, *INFINITE), (0.0, 100.0)),
     ("objective.gradient_penalty", (-1e-9, *INFINITE), (0.0, 10)),
+    ("objective.penalty_every", (0, -1, True, 2**31 - 1), (1, 16, 2**31 - 2)),
     ("data.holdout", (-1,), (0, 5000)),
     ("every.log", (-1,), (0, 1)),
     ("every.print", (-1,), (0, 1)),
@@ -257,6 +258,7 @@ NUMBERS: dict[str, Any] = {
     },
     "latent.scale": 1.5,
     "objective.real_label": 0.9,
+    "objective.penalty_every": 4,  # Where there is no penalty, as here.
     "augment.probability": 0.25,
     "data.name": "digits",
     "data.data_dir": Path("there"),
@@ -301,6 +303,13 @@ def test_weights_of_penalties_that_are_present_leave_the_structure_alone(name: s
     one, other = (changed(BASE, {f"objective.{name}": weight}) for weight in (0.1, 10))
     assert one.structure == other.structure
     assert hash(one.structure) == hash(other.structure)
+
+
+@pytest.mark.parametrize("name", ["r1", "r2", "gradient_penalty"])
+def test_steps_between_penalties_shape_the_program_where_there_is_one(name: str) -> None:
+    lazy = changed(BASE, {f"objective.{name}": 0.1, "objective.penalty_every": 4})
+    assert lazy.structure != changed(BASE, {f"objective.{name}": 0.1}).structure
+    assert lazy.structure.objective.penalty_every == 4
 
 
 def test_the_warmup_of_an_average_that_is_not_kept_leaves_the_structure_alone() -> None:

@@ -37,6 +37,7 @@ COMMON: dict[str, Any] = {
     "objective.r1": 0.0,
     "objective.r2": 0.0,
     "objective.gradient_penalty": 0.0,
+    "objective.penalty_every": 1,
     "objective.updates": "joint",
     "augment.shift": 0,
     "augment.probability": 0.5,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jaxgan.config import Config
 
@@ -23,7 +24,7 @@ _SMOOTH = ("silu", "tanh")
 
 
 def step_flops(config: Config, image_shape: Sequence[int] = IMAGE_SHAPE) -> int:
-    """Multiplications and additions of the matrix products in one step.
+    """Multiplications and additions of the matrix products in one step: the mean of steps with and without penalties.
 
     Raises:
         ValueError: There is a penalty, and D's activation is smooth: its second derivative makes further products,
@@ -31,6 +32,12 @@ def step_flops(config: Config, image_shape: Sequence[int] = IMAGE_SHAPE) -> int:
     """
     gen, disc = widths(config, image_shape)
     objective = config.objective
+    if objective.has_penalty and objective.penalty_every > 1:
+        penalised, plain = (
+            step_flops(replace(config, objective=replace(objective, penalty_every=1, **weights)), image_shape)
+            for weights in ({}, {"r1": 0.0, "r2": 0.0, "gradient_penalty": 0.0})
+        )
+        return plain + (penalised - plain) // objective.penalty_every
     if objective.has_penalty and config.disc.activation in _SMOOTH:
         raise ValueError(f"penalties are counted for piecewise linear activations, not {config.disc.activation}")
     forward_gen, forward_disc = products(gen), products(disc)

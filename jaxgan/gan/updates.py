@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int32, Key, PyTree
 
-from jaxgan.config import Config
+from jaxgan.config import Config, ObjectiveConfig
 from jaxgan.gan.augment import draw_offsets, move
 from jaxgan.gan.batches import Batch, over_devices
 from jaxgan.gan.compiled import compiled
 from jaxgan.gan.gradients import judge_with_gradients
 from jaxgan.gan.labels import condition_on
 from jaxgan.gan.networks import Condition, judge, synthesize
-from jaxgan.gan.objectives import OBJECTIVES, Losses, judgement, r1, r2, wasserstein_gradient_penalty
+from jaxgan.gan.objectives import (
+    OBJECTIVES,
+    Losses,
+    judgement,
+    metric_names,
+    r1,
+    r2,
+    wasserstein_gradient_penalty,
+)
 from jaxgan.gan.sampling import sample_latents
 from jaxgan.gan.state import STEP, AdamHyper, Hyper, TrainState, adam
 
@@ -40,7 +50,9 @@ def discriminator_update(
 ) -> tuple[TrainState, Metrics]:
     """Updates D once on a batch (twice with `updates = halves`) and touches nothing of G.
 
-    D's fakes come from G in inference mode: batch norm uses its moving averages and leaves them alone.
+    D's fakes come from G in inference mode: batch norm uses its moving averages and leaves them alone. With
+    `objective.penalty_every` k > 1 only the steps s with s mod k = 0 have gradient penalties, of k times the weight;
+    the penalties that are told of other steps are 0.
 
     Args:
         config: What the run is; its numbers are those of `state.hyper`.
@@ -53,6 +65,9 @@ def discriminator_update(
 
     Raises:
         ValueError: The batch is not as large as the config says.
+
+    References:
+        Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN", section 3.1: lazy regularisation.
     """
     _check_batch(config, batch)
     latents = over_devices(sample_latents(config, _latents_key(config, key, DISC_LATENTS), config.real_batch_size))
@@ -74,42 +89,61 @@ def _update_jointly(
     offsets: Offsets,
     mixture_key: Key[Array, ""],
 ) -> tuple[TrainState, Metrics]:
+    objective = config.objective
     shares = None
-    if config.objective.gradient_penalty:
+    if objective.gradient_penalty:
         shares = over_devices(jax.random.uniform(mixture_key, (real.shape[0], 1, 1, 1), real.dtype))
 
     def loss(
-        params: PyTree, real: Images, condition: Condition, latents: Latents, offsets: Offsets, shares: Shares | None
+        objective: ObjectiveConfig,
+        params: PyTree,
+        real: Images,
+        condition: Condition,
+        latents: Latents,
+        offsets: Offsets,
+        shares: Shares | None,
     ) -> tuple[Float[Array, ""], tuple[Metrics, PyTree]]:
         fake, _ = synthesize(config, state.params.gen, state.batch_stats.gen, latents, condition, training=False)
         fake = move(config, fake, offsets)
         stats, penalties = state.batch_stats.disc, {}
-        if config.objective.r1:
+        if objective.r1:
             real_logits, gradients = judge_with_gradients(config, params, stats, real, condition)
             penalties["r1"] = r1(gradients).mean()
         else:
             real_logits, stats = judge(config, params, stats, real, condition, training=True)
-        if config.objective.r2:
+        if objective.r2:
             fake_logits, gradients = judge_with_gradients(config, params, stats, fake, condition)
             penalties["r2"] = r2(gradients).mean()
         else:
             fake_logits, stats = judge(config, params, stats, fake, condition, training=True)
-        if shares is not None:
+        if objective.gradient_penalty:
+            assert shares is not None
             mixture = shares * real + (1.0 - shares) * fake
             _, gradients = judge_with_gradients(config, params, stats, mixture, condition)
             penalties["gradient_penalty"] = wasserstein_gradient_penalty(gradients).mean()
         losses = _losses(config, state.hyper, real_logits, fake_logits)
-        total = losses.disc.mean() + sum(getattr(state.hyper, name) * value for name, value in penalties.items())
+        penalty = sum(getattr(state.hyper, name) * value for name, value in penalties.items())
         metrics = {
             "loss/disc": losses.disc.mean(),
             **judgement(config, real_logits=real_logits, fake_logits=fake_logits),
         }
         if losses.disc_real is not None and losses.disc_fake is not None:
             metrics |= {"loss/disc_real": losses.disc_real.mean(), "loss/disc_fake": losses.disc_fake.mean()}
-        return total, (metrics | {f"penalty/{name}": value for name, value in penalties.items()}, stats)
+        metrics |= {f"penalty/{name}": value for name, value in penalties.items()}
+        return losses.disc.mean() + objective.penalty_every * penalty, (metrics, stats)
 
-    batch = (real, condition, latents, offsets, shares)
-    _, (metrics, stats), gradients = mean_gradient(config, loss, state.params.disc, batch)
+    def gradient(objective: ObjectiveConfig) -> tuple[PyTree, PyTree, Metrics]:
+        batch = (real, condition, latents, offsets, shares)
+        _, (metrics, stats), gradients = mean_gradient(config, partial(loss, objective), state.params.disc, batch)
+        left_out = set(metric_names(config)) - metrics.keys() - {"loss/gen"}
+        return gradients, stats, metrics | dict.fromkeys(left_out, jnp.zeros_like(metrics["loss/disc"]))
+
+    if objective.penalty_every == 1:
+        gradients, stats, metrics = gradient(objective)
+    else:
+        is_penalised = state.step % objective.penalty_every == 0
+        plain = replace(objective, r1=0.0, r2=0.0, gradient_penalty=0.0)
+        gradients, stats, metrics = jax.lax.cond(is_penalised, partial(gradient, objective), partial(gradient, plain))
     return _step_disc(state, gradients, stats), metrics
 
 

@@ -80,6 +80,14 @@ def test_penalties_take_two_more_passes_through_hidden_layers_and_mixtures_four(
     assert extra(gradient_penalty=10.0) == 2 * 4 * 4 * 6 * 7
 
 
+def test_lazy_penalties_cost_their_share() -> None:
+    def flops(every: int, r1: float) -> int:
+        return step_flops(replace(SMALL, objective=replace(PLAIN, r1=r1, penalty_every=every)), SHAPE)
+
+    assert flops(4, 0.0) == flops(1, 0.0)
+    assert flops(4, 1.0) - flops(1, 0.0) == (flops(1, 1.0) - flops(1, 0.0)) / 4
+
+
 def test_a_relativistic_generator_looks_at_real_images_too() -> None:
     relativistic = replace(SMALL, objective=replace(PLAIN, name="relativistic"))
     assert step_flops(relativistic, SHAPE) - step_flops(SMALL, SHAPE) == 2 * 4 * DISC

@@ -179,6 +179,7 @@ VARIANTS: dict[str, Config] = {
         objective__name="wasserstein", objective__gradient_penalty=10.0, **NO_PENALTIES
     ),
     "all penalties": tiny(objective__gradient_penalty=10.0),
+    "all penalties at every other step": tiny(objective__gradient_penalty=10.0, objective__penalty_every=2),
     "moved images": tiny(augment__shift=1),
     "conditional, in micro-batches, all penalties": tiny(
         conditional=True, accumulate=2, objective__gradient_penalty=10.0
@@ -317,6 +318,37 @@ def test_gradients_of_a_game_with_all_penalties_are_those_of_finite_differences(
         for path, gradient in expected.items():
             assert np.abs(gradient).max() > 1e-4
             np.testing.assert_allclose(moments[path], gradient, rtol=1e-6, atol=2e-9, err_msg=path)
+
+
+# Lazy penalties.
+
+LAZY = {
+    "relativistic, all penalties": tiny(objective__gradient_penalty=2.0, objective__penalty_every=3),
+    "hinge, R1, in micro-batches": tiny(
+        objective__name="hinge", objective__r2=0.0, objective__penalty_every=3, accumulate=2
+    ),
+}
+
+
+@pytest.mark.parametrize("step", range(7))
+@pytest.mark.parametrize("name", LAZY)
+def test_lazy_penalties_have_their_steps_and_the_weight_of_the_steps_without(name: str, step: int) -> None:
+    config, penalised = LAZY[name], step % 3 == 0
+    weights = {f"objective.{name}": getattr(config.objective, name) for name in ("r1", "r2", "gradient_penalty")}
+    share = 3.0 if penalised else 0.0
+    same = changed(config, {name: share * weight for name, weight in weights.items()} | {"objective.penalty_every": 1})
+    batch, results = first_batch(config, random_dataset(8, TINY_SHAPE)), []
+    for one in (config, same):
+        state = init_state(one, jax.random.key(0), TINY_SHAPE)._replace(step=jnp.int32(step))
+        results.append(train_step(one, state, batch))
+    (lazy, told), (plain, expected) = results
+    # A branch is compiled like a step of its own but for the order of sums, and of a weight's two factors.
+    for path, leaf in bits((plain.params, plain.opt_state)).items():
+        np.testing.assert_allclose(bits((lazy.params, lazy.opt_state))[path], leaf, rtol=1e-5, atol=1e-6, err_msg=path)
+    assert told.keys() == set(metric_names(config))
+    for metric, value in told.items():
+        np.testing.assert_allclose(value, expected.get(metric, 0.0), rtol=1e-5, err_msg=metric)
+        assert not metric.startswith("penalty/") or (value > 0) == penalised
 
 
 # Learning rates.
