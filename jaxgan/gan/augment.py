@@ -26,7 +26,7 @@ def draw_offsets(
         return None
     which_key, far_key = jax.random.split(key)
     moved = jax.random.bernoulli(which_key, probability, (n, 1))
-    return jnp.where(moved, jax.random.randint(far_key, (n, 2), -most, most + 1), 0)
+    return jnp.where(moved, jax.random.randint(far_key, (n, 2), -most, most + 1, jnp.int32), 0)
 
 
 def move(

@@ -169,7 +169,7 @@ def _population_loop(
     ) -> tuple[Population, Float[Array, "member capacity names"]]:
         step, states, running = population
         if batched:
-            states, running, rows = _train_together(config, dataset, num_steps, states, running)
+            states, running, rows = _train_together(config, dataset, step, num_steps, states, running)
         else:
             each = partial(_train_member, config, dataset, num_steps)
             states, running, rows = jax.lax.map(lambda member: each(*member), (states, running))
@@ -206,14 +206,21 @@ def _train_member(
 
 
 def _train_together(
-    config: Config, dataset: Dataset, num_steps: Int32[Array, ""], states: TrainState, running: Bool[Array, " member"]
+    config: Config,
+    dataset: Dataset,
+    first: Int32[Array, ""],
+    num_steps: Int32[Array, ""],
+    states: TrainState,
+    running: Bool[Array, " member"],
 ) -> tuple[TrainState, Bool[Array, " member"], Float[Array, "member capacity names"]]:
     members, names = running.shape[0], len(metric_names(config))
-    step = jax.vmap(partial(_step, config, dataset))
+    # Members that run are all at one step; where that is known, a branch on it stays a branch.
+    axes = jax.tree.map(lambda _: 0, states)._replace(step=None)
+    make_step = jax.vmap(partial(_step, config, dataset), in_axes=(axes,))
 
     def body(i: Int32[Array, ""], carry: tuple[TrainState, Array, Array]) -> tuple[TrainState, Array, Array]:
         states, running, rows = carry
-        after, row = step(states)
+        after, row = make_step(states._replace(step=first + i))
 
         def chosen(new: Array, old: Array) -> Array:
             return jnp.where(running.reshape(members, *[1] * (new.ndim - 1)), new, old)
