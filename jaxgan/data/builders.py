@@ -88,12 +88,15 @@ def builder_of(name: str) -> type[_Builder]:
     return _BUILDERS[name]
 
 
-def prepare(data: DataConfig, limit: float | None = None) -> None:
+def prepare(data: DataConfig, limit: float | None = None) -> dict[str, Arrays]:
     """Writes the records of a data set, all or nothing; the caller holds its lock.
 
     Args:
         data: Its name, other than "auto", and folders.
         limit: Seconds after which a download is given up, or None to wait while it goes on.
+
+    Returns:
+        What it wrote, by split: the arrays that `decode` would read.
 
     Raises:
         InputError: The files cannot be had or are not the originals, or the data folder cannot be written.
@@ -104,11 +107,13 @@ def prepare(data: DataConfig, limit: float | None = None) -> None:
         for leftover in prepared_folder(data).parent.glob("*incomplete*"):
             shutil.rmtree(leftover, ignore_errors=True)
         tfds.disable_progress_bar()  # One bar is enough.
+        written: dict[str, list[Arrays]] = {split: [] for split in splits}
         with progress(f"preparing {data.name}", total) as advance, quiet():
-            counted = {split: _counted(chunks, advance) for split, chunks in splits.items()}
-            builder = builder_of(data.name)(data_dir=data_root(data), splits=counted)
+            kept = {split: _kept(chunks, advance, written[split]) for split, chunks in splits.items()}
+            builder = builder_of(data.name)(data_dir=data_root(data), splits=kept)
             config = tfds.download.DownloadConfig(try_download_gcs=False)
             builder.download_and_prepare(download_config=config, file_format="array_record")
+    return {split: Arrays(*map(np.concatenate, zip(*pieces, strict=True))) for split, pieces in written.items()}
 
 
 def decode(data: DataConfig) -> dict[str, Arrays]:
@@ -152,9 +157,10 @@ def _original(data: DataConfig, limit: float | None) -> tuple[Mapping[str, Chunk
     return splits, total
 
 
-def _counted(chunks: Chunks, advance: Callable[[int], None]) -> Chunks:
+def _kept(chunks: Chunks, advance: Callable[[int], None], pieces: list[Arrays]) -> Chunks:
     for images, labels in chunks:
         yield images, labels
+        pieces.append(Arrays(images[..., None], labels.astype(np.int32)))
         advance(len(images))
 
 

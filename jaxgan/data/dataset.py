@@ -135,9 +135,7 @@ def _prepare(data: DataConfig, limit: float | None) -> dict[str, cache.Arrays]:
             return whole
         from jaxgan.data import builders  # Imports TFDS, which a second start does without.
 
-        if not is_prepared(data):
-            builders.prepare(data, limit)
-        splits = builders.decode(data)
+        splits = builders.decode(data) if is_prepared(data) else builders.prepare(data, limit)
         with writable(data_root(data)):
             cache.write(folder, splits)
         return splits
