@@ -1,6 +1,8 @@
 """`python -m jaxgan`: says what there is to run."""
 
-DOORS = """usage: python -m jaxgan.<door> [--help]
+import sys
+
+COMMANDS = """usage: python -m jaxgan.<command> [--help]
 
   python -m jaxgan.sample     draws images, of a run or of the weights that come along: python -m jaxgan.sample best
   python -m jaxgan.train      trains a GAN: python -m jaxgan.train
@@ -9,4 +11,7 @@ DOORS = """usage: python -m jaxgan.<door> [--help]
 """
 
 if __name__ == "__main__":
-    print(DOORS, end="")
+    if sys.argv[1:] and sys.argv[1] not in ("-h", "--help"):
+        print(f"jaxgan: error: commands follow a dot, as in python -m jaxgan.train, not {sys.argv[1]}", file=sys.stderr)
+        sys.exit(2)
+    print(COMMANDS, end="")

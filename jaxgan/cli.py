@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import platform
+import re
 import shlex
 import signal
 import sys
@@ -30,12 +31,18 @@ PROGRAMS_BYTES = 512 * 2**20
 # Errors of files that a user can mend: room, rights, and names.
 _USERS_OWN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EMFILE, errno.EIO}
 _USERS_OWN |= {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+_USERS_OWN |= {errno.EPERM, errno.ENOTSUP, errno.ESTALE}
 
 # What a shell may say that would change the numbers of a run, or keep its files from being read or its figures drawn.
 _NOT_OURS = ("JAX_ENABLE_X64", "JAX_DEFAULT_PRNG_IMPL", "JAX_THREEFRY_PARTITIONABLE", "JAX_TRANSFER_GUARD")
 _PLOTS = {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
 
 _BOX = "╭╮╰╯│─"
+_WRONG_TYPES = (
+    (r"invalid literal for int\(\) with base 10: '(.*?)'", "must be a whole number"),
+    (r"could not convert string to float: '(.*?)'", "must be a number"),
+    (r"Could not find valid parse for arguments: \['(.*?)'\]", "takes whole numbers with spaces between them"),
+)
 _OUT_OF_MEMORY = (
     "out of memory: take smaller --gen.widths, --disc.widths, --batch-size, --every.grid or --num, or --wave of a sweep"
 )
@@ -121,10 +128,20 @@ def _one_line(box: str) -> str:
             sections[-1].append(text)
         elif "─" in line:
             sections.append([])
-    message = " ".join(sections[0])
+    message = _in_our_words(" ".join(sections[0]))
     for section in sections[1:]:
         if section and section[0].startswith("Perhaps you meant") and len(section) > 1:
             message += f"; did you mean {section[1].split()[0]}?"
+    return message
+
+
+def _in_our_words(message: str) -> str:
+    """What tyro says of a value of the wrong type, with the flag's name first, as other ranges are told."""
+    flag = re.match(r"Error parsing (--\S+):", message)
+    for told, wanted in _WRONG_TYPES:
+        if flag and (found := re.search(told, message)):
+            value = found[1].replace("', '", " ")
+            return f"{flag[1]} {wanted}, not {value}"
     return message
 
 

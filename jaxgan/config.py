@@ -279,6 +279,11 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def as_typed(value: Any) -> str:
+    """A field's value as it is typed behind its flag."""
+    return " ".join(map(str, value)) or "nothing" if isinstance(value, tuple) else str(value)
+
+
 def expanded(path: Path) -> Path:
     """The path with the home folder that its `~` stands for.
 
@@ -329,8 +334,7 @@ def _check_ranges(config: Config) -> None:
     for name, value in leaves(config):
         wanted, test = RANGES.get(name, ("", lambda _: True))
         if not (test(value) and test(_as_float32(value))):
-            shown = " ".join(map(str, value)) or "nothing" if isinstance(value, tuple) else value
-            raise InputError(f"{flag(name)} {wanted}, not {shown}")
+            raise InputError(f"{flag(name)} {wanted}, not {as_typed(value)}")
 
 
 def _as_float32(value: Any) -> Any:

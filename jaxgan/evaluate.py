@@ -71,7 +71,10 @@ def main(arguments: Sequence[str]) -> int:
     config = scaled(record.config, wanted.latent_scale)
     yardstick = yardsticks.prepare_yardstick(record, wanted.against)
     if wanted.num > (most := max(MOST_IMAGES, len(yardstick.training))):
-        raise InputError(f"--num {wanted.num} is more than the {most:,} real images that reference rows are made of")
+        raise InputError(
+            f"--num {wanted.num} is more than the {most:,} real images that reference rows are made of: "
+            f"take --num {most} or less"
+        )
     protocol = scores.Protocol(
         network=yardstick.network.version,
         dataset=record.dataset.name,
@@ -107,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
     if unwritten is not None:
         raise unwritten
     if aside is not None:
-        print(f"moved the scores of another protocol to {aside}")
+        print(f"moved what {scores.SCORES} held, of another protocol or damaged, to {aside}")
     written = [scores.SCORES]
     if len(whole.checkpoints) > 1:
         scores.write_score_curves(whole, wanted.run / scores.SCORES_PLOT)

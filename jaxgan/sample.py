@@ -62,7 +62,10 @@ def main(arguments: Sequence[str]) -> int:
     record, state = load_generator(wanted.run, wanted_step(wanted.checkpoint))
     _check_labels(wanted, state)
     images = draw(scaled(record.config, wanted.latent_scale), state, wanted)
-    write(images, wanted.out)
+    try:
+        write(images, wanted.out)
+    except OSError as error:
+        raise InputError(f"--out {wanted.out} cannot be written: {error.strerror or error}") from error
     print(f"wrote {len(images):,} images from step {int(state.step):,} of {wanted.run} to {wanted.out}")
     return 0
 

@@ -153,8 +153,17 @@ def _resume(preset: str | None, wanted: Arguments, grid: members.Grid) -> int:
             record = replace(record, waves=waves)
             sweeps.write_sweep(run, record)
         if num_steps is not None:
+            _check_waves(run, record)
             record = sweeps.lengthen(run, record, num_steps)
         return _sweep(record, run, wanted)
+
+
+def _check_waves(run: Path, record: SweepRecord) -> None:
+    """Raises InputError where a wave could not go on: before anything is changed."""
+    from jaxgan.devices import host_store, member_mesh
+    from jaxgan.runs.sweeping import check_waves
+
+    check_waves(record, run, member_mesh(max(map(len, record.waves))), host_store())
 
 
 def _wanted_steps(run: Path, record: SweepRecord, wanted: Arguments, grid: members.Grid) -> int | None:

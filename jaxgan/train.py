@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from jaxgan import cli, hosts
-from jaxgan.config import Config, DataConfig, DatasetName, InputError, expanded, flag, leaves
+from jaxgan.config import Config, DataConfig, DatasetName, InputError, as_typed, expanded, flag, leaves
 from jaxgan.hosts import Hosts
 from jaxgan.presets import DEFAULT_PRESET, PRESETS, preset_table
 
@@ -194,36 +194,42 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
                     f"extend it with --num-steps M, or score it with {scored}"
                 )
         if record != stored:
-            hosts.from_first(lambda: _replace_record(run, stored, record, int(state.step)))
+            hosts.from_first(lambda: directory.write_record(run, record))
         if complete:
             _finish(run, record, terminal)
             return 0
+        # After the record, and at every resumption: whatever is killed on the way, the next one does it.
+        hosts.from_first(lambda: _forget_end(run, stored.config, int(state.step)))
         terminal.say(f"resuming at step {int(state.step):,}")
         return _train(record, state, arrays, run, terminal)
 
 
-def _replace_record(run: Path, stored: RunRecord, record: RunRecord, step: int) -> None:
-    """Says from now on what was typed; a run that was at its end and is to be longer forgets that it was."""
-    from jaxgan.runs.directory import write_record
+def _forget_end(run: Path, config: Config, step: int) -> None:
+    """Takes back what a run has of a step that was its end when it was shorter, and else nothing."""
     from jaxgan.runs.journal import forget_end
 
-    if step == stored.config.num_steps < record.config.num_steps:
-        forget_end(run, stored.config)
-    write_record(run, record)
+    if step > 0:
+        forget_end(run, replace(config, num_steps=step))
 
 
 def _check_whole(run: Path, record: RunRecord) -> None:
     """Raises InputError where the data of a run, or all of its checkpoints, are no longer there."""
     from jaxgan.data.dataset import fingerprint
     from jaxgan.runs.checkpoints import CHECKPOINTS
-    from jaxgan.runs.journal import last_step
+    from jaxgan.runs.journal import SUMMARIES, last_step
 
     data = record.dataset
     if fingerprint(record.config.data) != data.fingerprint:
         raise InputError(f"the data set {data.name} has changed since {run} began: its fingerprint differs")
-    if not (run / CHECKPOINTS).is_dir() and (told := last_step(run)):
+    folder = run / CHECKPOINTS
+    if folder.is_dir() and any(folder.iterdir()):
+        return
+    told, due = last_step(run), record.config.every.checkpoint
+    # A kill may have left the folder empty before the first checkpoint was whole, but not after the second was due.
+    was_saved = not folder.is_dir() or (0 < 2 * due < told) or any((run / name).exists() for name in SUMMARIES)
+    if told and was_saved:
         raise InputError(
-            f"{run} has rows or pictures of step {told:,} and no {CHECKPOINTS}/ to continue from: "
+            f"{run} has rows or pictures of step {told:,} and nothing in {CHECKPOINTS}/ to continue from: "
             "bring it back, or begin anew in another --run-dir"
         )
 
@@ -269,7 +275,8 @@ def check_resumable(stored: Config, typed: Config) -> None:
     before = dict(leaves(stored))
     for name, value in leaves(typed):
         if name not in free and value != before[name]:
-            raise InputError(f"{flag(name)} {value} contradicts the run, which has {before[name]}; it cannot change")
+            new, old = as_typed(value), as_typed(before[name])
+            raise InputError(f"{flag(name)} {new} contradicts the run, which has {old}; it cannot change")
 
 
 def _trainer(

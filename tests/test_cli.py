@@ -130,6 +130,39 @@ def test_the_doors_are_listed() -> None:
     }
 
 
+def test_a_command_after_a_space_is_refused_with_how_it_is_written() -> None:
+    command = [sys.executable, "-m", "jaxgan", "trian"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "jaxgan: error: commands follow a dot, as in python -m jaxgan.train, not trian\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--whole", "1e3"], "--whole must be a whole number, not 1e3"),
+        (["--perhaps", "four"], "--perhaps must be a whole number, not four"),
+        (["--number", "fast"], "--number must be a number, not fast"),
+        (["--several", "2,0"], "--several takes whole numbers with spaces between them, not 2,0"),
+        (["--several", "2", "x"], "--several takes whole numbers with spaces between them, not 2 x"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_told_by_its_flag_and_in_words(words: list[str], told: str) -> None:
+    with pytest.raises(InputError) as refused:
+        cli.parse(Types, words, usage="sample", description="")
+    assert str(refused.value) == f"{told} (see python -m jaxgan.sample --help)"
+
+
+@dataclass(frozen=True)
+class Types:
+    """Fields of the types that doors have."""
+
+    whole: int = 1
+    perhaps: int | None = None
+    number: float = 1.0
+    several: tuple[int, ...] | None = None
+
+
 @dataclass(frozen=True)
 class Places:
     """Paths as doors have them."""

@@ -101,7 +101,7 @@ def test_members_of_one_structure_and_length_are_one_group_and_groups_are_cut_ev
         ("--foo 1 2", None, None, "--foo"),
         ("3 --seed 4", None, None, "'3' follows no flag"),
         ("--seed 1 --seed 2", None, None, "--seed is given twice"),
-        ("--gen.optimizer.learning-rate 1e-3 x", None, None, "could not convert string to float: 'x'"),
+        ("--gen.optimizer.learning-rate 1e-3 x", None, None, "--gen.optimizer.learning-rate must be a number, not x"),
         ("--gen.optimizer.learning-rate 1e-3 -1", None, None, "must be a finite number above 0, not -1.0"),
         ("--gen.widths 128 128", None, None, "twice; join a tuple's numbers by commas: 128,128"),
         ("--gen.widths 8..16", None, 2, "--gen.widths"),

@@ -209,7 +209,8 @@ def test_a_place_that_is_taken_or_no_run_is_refused_in_one_line(
         with pytest.raises(SystemExit, match=r"^2$"):
             cli.run(main)
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"jaxgan: error: {tmp_path / 'full'}")
+        assert line.startswith("jaxgan: error: ")
+        assert str(tmp_path / "full" / out) in line or str(tmp_path / "full" / "mine.txt") in line
     assert (tmp_path / "full" / "mine.txt").read_text() == "precious"
     assert "holds no run" in complaint(run("sample", tmp_path))
     assert "RUN" in complaint(run("sample")).upper()
@@ -257,5 +258,21 @@ def test_a_run_is_opened_in_python_to_what_sample_draws(trained: Path, tmp_path:
 def test_a_published_generator_is_opened_in_python_by_its_name(tmp_path: Path) -> None:
     config, state = load_run("modern")
     assert (config.num_steps, int(state.step)) == (PRESETS["modern"].num_steps,) * 2
+    (tmp_path / "modern").mkdir()
     with pytest.raises(InputError, match="holds no run"):
         load_run(tmp_path / "modern")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Bset", r"no published generator of that name \(best, modern\); did you mean best\?"),
+        ("vanilla", r"no published generator of that name \(best, modern\); python -m jaxgan.train makes runs"),
+    ],
+)
+def test_a_run_that_is_not_there_is_told_with_what_there_is(
+    name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=rf"there is no run {name}\b.*{told}"):
+        load_run(name)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import signal
 import subprocess
 from dataclasses import replace
@@ -17,6 +18,7 @@ from running import (
     complaint,
     finish,
     prepare_small_data,
+    refusal,
     resume,
     run,
     spawn,
@@ -213,13 +215,34 @@ def test_a_sweep_that_becomes_longer_has_no_results_yet_and_keeps_what_was_expor
     path = tmp_path / "sweep"
     subprocess.run(["cp", "-r", str(swept.path), str(path)], check=True)
     exported = sorted(each.name for each in (path / "members").iterdir())
+    measured = (path / "results.jsonl").read_bytes()
     for steps, folder in ((70, "members-60"), (80, "members-70")):
         longer = lengthen(path, read_sweep(path), steps)
         assert {member.num_steps for member in longer.members} == {steps}
         assert read_sweep(path) == longer
-        assert results(path) == []
+        assert not (path / "results.jsonl").exists()
         assert sorted(each.name for each in (path / folder).iterdir()) == exported
         (path / folder).rename(path / "members")
+        aside = path / folder.replace("members", "results")
+        assert aside.with_suffix(".jsonl").read_bytes() == measured
+        aside.with_suffix(".jsonl").rename(path / "results.jsonl")
+
+
+def test_a_sweep_that_cannot_go_on_is_not_lengthened_and_loses_nothing(swept: Swept, tmp_path: Path) -> None:
+    path = tmp_path / "sweep"
+    subprocess.run(["cp", "-r", str(swept.path), str(path)], check=True)
+    for file in (path / "waves" / "1" / "checkpoints").rglob("d/*"):
+        file.write_bytes(b"")
+
+    def content() -> dict[Path, bytes]:
+        return {file: file.read_bytes() for file in path.rglob("*") if file.is_file() and file.name != ".lock"}
+
+    before = content()
+    said = refusal(sweep.main, "--run-dir", path, "--resume", "--num-steps", "70")
+    assert re.fullmatch(
+        rf"{re.escape(str(path / 'waves/1/checkpoints'))}: none of its \d checkpoints can be read", said
+    )
+    assert content() == before
 
 
 def test_a_finished_sweep_exports_more_members_when_asked_and_changes_nothing_else(

@@ -313,13 +313,17 @@ def test_a_run_that_is_killed_and_stopped_again_and_again_ends_with_the_bits_of_
 def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(
     finished: tuple[Path, str], data: Path, tmp_path: Path
 ) -> None:
-    train(data, tmp_path / "run", *CADENCES, "--num-steps", "50")
-    end = tmp_path / "run" / "samples" / "00000050.png"  # Of no cadence.
-    assert end.exists()
-    resume(tmp_path / "run", "--num-steps", "100")
-    assert not end.exists()
-    same_run(finished[0], tmp_path / "run", 100)
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["num_steps"] == 100
+    path = tmp_path / "run"
+    train(data, path, *CADENCES, "--num-steps", "50")
+    ends = [path / "samples" / f"{step:08d}.png" for step in (50, 70)]  # Of no cadence.
+    # What a process leaves that is killed when it has said how long the run shall be.
+    (path / "config.json").write_text((path / "config.json").read_text().replace('"num_steps": 50', '"num_steps": 70'))
+    resume(path)
+    assert [end.exists() for end in ends] == [False, True]
+    resume(path, "--num-steps", "100")
+    assert not ends[1].exists()
+    same_run(finished[0], path, 100)
+    assert json.loads((path / "config.json").read_text())["config"]["num_steps"] == 100
 
 
 def test_resuming_a_finished_run_says_that_it_is_complete_and_keeps_what_may_change(copied: Path) -> None:
@@ -527,13 +531,16 @@ def test_a_damaged_row_is_refused_by_its_number(copied: Path, line: str) -> None
         read_rows(copied)
 
 
+@pytest.mark.parametrize("folder", [True, False])
 @pytest.mark.parametrize("also", ["samples.gif", "metrics.jsonl"])
-def test_a_run_that_has_lost_its_checkpoints_does_not_begin_anew(copied: Path, also: str) -> None:
+def test_a_run_that_has_lost_its_checkpoints_does_not_begin_anew(copied: Path, also: str, folder: bool) -> None:
     shutil.rmtree(copied / "checkpoints")
+    if folder:
+        (copied / "checkpoints").mkdir()
     (copied / also).unlink()  # Without rows, pictures tell.
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
     said = refusal(main, "--run-dir", copied, "--resume", "--num-steps", "10")
-    assert "has rows or pictures of step 100 and no checkpoints/ to continue from" in said
+    assert "has rows or pictures of step 100 and nothing in checkpoints/ to continue from" in said
     assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
 
 
@@ -580,11 +587,14 @@ def test_a_checkpoint_of_another_run_is_passed_over(copied: Path, data: Path, tm
 
 
 def test_a_run_with_no_good_checkpoint_left_is_refused_and_loses_nothing(copied: Path) -> None:
-    for checkpoint in (copied / "checkpoints").iterdir():
-        truncate(checkpoint)
+    # Reads that fail one by one, late, and on threads of their own.
+    for file in (copied / "checkpoints").rglob("d/*"):
+        file.write_bytes(b"")
     done = run("train", "--run-dir", copied, "--resume")
     assert done.returncode == 2
-    assert "none of its 3 checkpoints" in done.stderr.splitlines()[-1]
+    *warnings, last = done.stderr.splitlines()
+    assert "none of its 3 checkpoints" in last
+    assert [line.startswith("jaxgan: warning: the checkpoint of step ") for line in warnings] == [True] * 3
     assert checkpoint_steps(copied) == [60, 80, 100]
     assert (copied / "metrics.jsonl").read_text().count("\n") == 100
 

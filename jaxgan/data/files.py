@@ -127,7 +127,8 @@ def download(name: str, wanted: Mapping[str, Source], folder: Path, limit: float
         raise OSError(answer["errno"], os.strerror(answer["errno"]), str(store))
     if "files" not in answer:
         raise UnreachableError(
-            f"{name} could not be downloaded from {wanted[FILES[0]].url.removesuffix(FILES[0])} ({answer['error']}); "
+            f"{name} is not prepared in {folder.parent}, and could not be downloaded from "
+            f"{wanted[FILES[0]].url.removesuffix(FILES[0])} ({answer['error']}); "
             f"put {', '.join(FILES)} into a folder and name it with --data.manual-dir",
             answer["error"],
         )

@@ -8,7 +8,10 @@ import hashlib
 import logging
 import os
 import shutil
+import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -29,6 +32,16 @@ CHECKPOINTS = "checkpoints"
 BEST = "best"
 DAMAGED = "damaged-checkpoints"
 _SPARE_BYTES = 1_000_000
+_TOLD_IN_WORDS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EMFILE,
+    errno.EIO,
+)
 
 Opened = TypeVar("Opened", bound="Checkpoints")
 State = TypeVar("State", TrainState, Population)
@@ -104,6 +117,7 @@ class Checkpoints:
             InputError: The checkpoint is damaged, or not one of this run's config.
         """
         arguments = ocp.args.Composite(state=ocp.args.StandardRestore(_written(template)), meta=ocp.args.JsonRestore())
+        _hush_reads_left_behind()
         try:
             restored: Any = self._manager.restore(step, args=arguments)
             state = _read(restored.state, template)
@@ -143,7 +157,8 @@ class Checkpoints:
 class Best(Checkpoints):
     """The one checkpoint of a run with the least Fréchet distance, in `<run>/best/<step>/`.
 
-    A run that is resumed before that step comes by it again with the same score, so it stays where it is.
+    A run that is resumed before that step comes by it again with the same score, so it stays where it is; so it does
+    where it was chosen at the end of a run that is longer now.
     """
 
     def __init__(self, run: Path, network: str) -> None:
@@ -173,13 +188,29 @@ class Best(Checkpoints):
             self._least = frechet
 
 
+@cache
+def _hush_reads_left_behind() -> None:
+    """Where one read of a checkpoint fails, Orbax leaves the others: each would tell it again, in pages, as it ends."""
+    tell = sys.unraisablehook
+
+    def tell_others(unraisable: Any) -> None:
+        code = getattr(unraisable.object, "cr_code", None)
+        left = code is not None and Path(ocp.__file__).parent in Path(code.co_filename).parents
+        if not left and str(unraisable.exc_value) != "Event loop is closed":
+            tell(unraisable)
+
+    sys.unraisablehook = tell_others
+    warnings.filterwarnings("ignore", r"coroutine '.*' was never awaited", RuntimeWarning)
+    logging.getLogger("asyncio").addFilter(lambda record: "exception was never retrieved" not in record.getMessage())
+
+
 @contextlib.contextmanager
 def _storage_errors(run: Path) -> Iterator[None]:
     """Tells what a user can mend as OSError: Orbax tells it in words."""
     try:
         yield
     except Exception as error:
-        for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EMFILE, errno.EIO):
+        for code in _TOLD_IN_WORDS:
             if os.strerror(code) in str(error):
                 raise OSError(code, os.strerror(code), str(run)) from error
         raise

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,13 +86,14 @@ def free_directory(base: Path) -> Path:
 
 
 def claim_directory(base: Path) -> Path:
-    """Makes `base`, or the first of base-2, base-3, ... that is not there yet, for this process alone.
+    """Makes `base`, or the one of base-2, base-3, ... after the last that is there, for this process alone.
 
     Raises:
         InputError: It cannot be written.
     """
     while True:
-        path = free_directory(base)
+        numbers = _numbers(base)
+        path = _numbered(base, max(numbers) + 1) if numbers else base
         try:
             path.mkdir(parents=True)
         except OSError as error:
@@ -101,11 +104,19 @@ def claim_directory(base: Path) -> Path:
 
 
 def latest_directory(base: Path) -> Path:
-    """The last of base, base-2, base-3, ... that is there; `base` itself where none is."""
-    path, i = base, 2
-    while (following := base.with_name(f"{base.name}-{i}")).exists():
-        path, i = following, i + 1
-    return path
+    """The last of base, base-2, base-3, ... that is there, wherever one is missing; `base` itself where none is."""
+    return _numbered(base, max(_numbers(base), default=1))
+
+
+def _numbers(base: Path) -> set[int]:
+    """Which of base, base-2, base-3, ... are there."""
+    endings = (path.name.removeprefix(f"{base.name}-") for path in base.parent.glob(f"{glob.escape(base.name)}-*"))
+    found = {int(ending) for ending in endings if re.fullmatch("[2-9]|[1-9][0-9]{1,8}", ending)}
+    return found | ({1} if base.exists() else set())
+
+
+def _numbered(base: Path, number: int) -> Path:
+    return base if number == 1 else base.with_name(f"{base.name}-{number}")
 
 
 def check_new(path: Path, record: str = CONFIG) -> None:
@@ -120,6 +131,18 @@ def check_new(path: Path, record: str = CONFIG) -> None:
     left = (_LOCK, f".{record}.")
     if path.is_dir() and not all(entry.name.startswith(left) for entry in path.iterdir()):
         raise InputError(f"--run-dir {path} is not empty and holds no run: name an empty or a new directory")
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Waits until no other process is here with the same directory: for writing what several may add to."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # Not every file system has locks; then the last to write wins.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -122,7 +122,7 @@ def read_rows(run: Path) -> list[dict[str, float]]:
     rows = read_row_file(run / METRICS)
     for number, row in enumerate(rows, start=1):
         if not {type(value) for value in row.values()} <= {int, float}:
-            raise InputError(f"{run / METRICS}: line {number} is damaged")
+            raise InputError(f"{run / METRICS}: line {number} is damaged: remove it")
     return rows
 
 
@@ -139,9 +139,9 @@ def read_row_file(path: Path, key: str = "step") -> list[dict[str, Any]]:
             rows.append(row := json.loads(line))
             whole = type(row[key]) is int
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path}: line {number} is damaged") from error
+            raise InputError(f"{path}: line {number} is damaged: remove it") from error
         if not whole:
-            raise InputError(f"{path}: line {number} is damaged")
+            raise InputError(f"{path}: line {number} is damaged: remove it")
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +38,8 @@ def load_generator(run: Path, step: Step) -> tuple[RunRecord, TrainState]:
         InputError: There is no such run, generator or checkpoint, or it is damaged.
     """
     if not is_published(run):
+        if not run.exists():
+            raise InputError(_missing(run))
         record = read_record(run)
         return record, load_state(run, record, step)
     if step is not None:
@@ -47,6 +50,13 @@ def load_generator(run: Path, step: Step) -> tuple[RunRecord, TrainState]:
 def is_published(run: Path) -> bool:
     """Whether it names a published generator, and no directory of a run or sweep."""
     return str(run) in published_names() and not holds_run(run) and not (run / SWEEP).is_file()
+
+
+def _missing(run: Path) -> str:
+    names = published_names()
+    close = difflib.get_close_matches(str(run).lower(), names, 1)
+    hint = f"did you mean {close[0]}?" if close else "python -m jaxgan.train makes runs"
+    return f"there is no run {run}, and no published generator of that name ({', '.join(names)}); {hint}"
 
 
 def load_state(run: Path, record: RunRecord, step: Step) -> TrainState:
@@ -64,6 +74,8 @@ def load_state(run: Path, record: RunRecord, step: Step) -> TrainState:
                 raise InputError(f"{run} has no checkpoint yet")
             return state
         steps = checkpoints.steps()
+        if not steps:
+            raise InputError(f"{run} has no checkpoint yet")
         if step not in steps:
             raise InputError(f"--checkpoint {step}: {run} has checkpoints of the steps {', '.join(map(str, steps))}")
         return checkpoints.restore(state_template(record), step)

@@ -15,7 +15,7 @@ import cattrs
 from cattrs.preconf.json import make_converter
 
 from jaxgan.config import InputError
-from jaxgan.runs.directory import write_atomically
+from jaxgan.runs.directory import alone, write_atomically
 
 SCORES = "scores.json"
 SCORES_PLOT = "scores.png"
@@ -116,21 +116,22 @@ def add_scores(run: Path, scores: Scores) -> tuple[Scores, Path | None]:
         All that the file now holds, and where the one before was put, if it was.
     """
     path, aside = run / SCORES, None
-    try:
-        before = read_scores(path)
-    except InputError:
-        before = None
-    if before is not None and before.protocol == scores.protocol:
-        together = {**before.checkpoints, **scores.checkpoints}
-        # Scores of later additions, such as the two-sample test, join those that were there.
-        for step in set(before.checkpoints) & set(scores.checkpoints):
-            together[step] = {**before.checkpoints[step], **scores.checkpoints[step]}
-        references = {name: {**before.references.get(name, {}), **row} for name, row in scores.references.items()}
-        scores = replace(scores, checkpoints=dict(sorted(together.items())), references=references)
-    elif path.exists():
-        names = (run / f"{path.stem}-{i}{path.suffix}" for i in itertools.count(1))
-        aside = path.rename(next(name for name in names if not name.exists()))
-    write_atomically(path, encode_scores(scores))
+    with alone(run):
+        try:
+            before = read_scores(path)
+        except InputError:
+            before = None
+        if before is not None and before.protocol == scores.protocol:
+            together = {**before.checkpoints, **scores.checkpoints}
+            # Scores of later additions, such as the two-sample test, join those that were there.
+            for step in set(before.checkpoints) & set(scores.checkpoints):
+                together[step] = {**before.checkpoints[step], **scores.checkpoints[step]}
+            references = {name: {**before.references.get(name, {}), **row} for name, row in scores.references.items()}
+            scores = replace(scores, checkpoints=dict(sorted(together.items())), references=references)
+        elif path.exists():
+            names = (run / f"{path.stem}-{i}{path.suffix}" for i in itertools.count(1))
+            aside = path.rename(next(name for name in names if not name.exists()))
+        write_atomically(path, encode_scores(scores))
     return scores, aside
 
 

@@ -31,7 +31,7 @@ from jaxgan.gan.population import (
 )
 from jaxgan.gan.sampling import generate
 from jaxgan.gan.state import SAMPLE, TrainState
-from jaxgan.runs.checkpoints import Checkpoints
+from jaxgan.runs.checkpoints import Checkpoints, checkpoint_steps
 from jaxgan.runs.directory import write_atomically
 from jaxgan.runs.figures import to_bytes
 from jaxgan.runs.journal import FRECHET, encode_row, is_due, read_row_file
@@ -91,13 +91,21 @@ class Wave:
         assert self._population is not None, "begin comes first"
         return self._population
 
-    def begin(self, checkpoints: Checkpoints, warn: Callable[[str], None]) -> None:
-        """Takes up the newest checkpoint, or starts anew; rows of metrics that come again are taken back."""
+    def newest(self, checkpoints: Checkpoints, warn: Callable[[str], None]) -> Population | None:
+        """What the newest good checkpoint holds; None where there is none yet.
+
+        Raises:
+            InputError: There are checkpoints, and none of them is good.
+        """
         shape, counts = self._data.image_shape, self._data.label_counts
         template = population_template(self.config, len(self.members), shape, counts, self._store)
-        population = checkpoints.restore_newest(template, warn)
+        return checkpoints.restore_newest(template, warn)
+
+    def begin(self, checkpoints: Checkpoints, warn: Callable[[str], None]) -> None:
+        """Takes up the newest checkpoint, or starts anew; rows of metrics that come again are taken back."""
+        population = self.newest(checkpoints, warn)
         if population is None:
-            population = init_population(self.configs, shape, counts, self._store)
+            population = init_population(self.configs, self._data.image_shape, self._data.label_counts, self._store)
         checkpoints.set_aside_after(int(population.step))
         self._population = place_population(pad_population(population, self._mesh.size), self._mesh)
         for path in self._files:
@@ -169,6 +177,15 @@ class Wave:
     def state_of(self, stored: Population, member: int) -> TrainState:
         """The state of a member of this wave, counted from 0, where a single run has it."""
         return jax.device_put(member_state(stored, member), self._mesh.devices.flat[0])
+
+
+def check_waves(record: SweepRecord, run: Path, mesh: Mesh, store: Sharding) -> None:
+    """Raises InputError where a wave has checkpoints that cannot be read: it could not go on."""
+    for number in range(len(record.waves)):
+        wave = Wave(record, number, run, mesh, store)
+        if checkpoint_steps(wave.folder):
+            with Checkpoints(wave.folder) as checkpoints:
+                wave.newest(checkpoints, warn=lambda _: None)  # It warns when the wave goes on.
 
 
 def run_sweep(

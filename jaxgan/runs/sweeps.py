@@ -93,13 +93,16 @@ def read_sweep(path: Path) -> SweepRecord:
 
 
 def lengthen(run: Path, record: SweepRecord, num_steps: int) -> SweepRecord:
-    """Makes a sweep longer: no member is done any more; exported ones are put aside, as `members-<steps they made>`."""
+    """Makes a sweep longer: no member is done any more.
+
+    Exported members and results are put aside, as `members-<steps they made>` and `results-<steps>.jsonl`.
+    """
     longer = replace(record, members=tuple(replace(member, num_steps=num_steps) for member in record.members))
-    exported = run / MEMBERS
-    if exported.exists():
-        exported.rename(free_directory(run / f"{MEMBERS}-{record.members[0].num_steps}"))
-    # A kill between the two leaves the shorter sweep, whose members are only to be scored again.
-    write_results(run, [])
+    made = record.members[0].num_steps
+    # A kill on the way leaves the shorter sweep, whose members are only to be scored again.
+    for name, aside in ((MEMBERS, f"{MEMBERS}-{made}"), (RESULTS, f"results-{made}.jsonl")):
+        if (run / name).exists():
+            (run / name).rename(free_directory(run / aside))
     write_sweep(run, longer)
     return longer
 

@@ -85,6 +85,12 @@ def test_names_count_on_from_those_that_are_there(tmp_path: Path) -> None:
         assert made.name == expected
         made.mkdir()
         assert latest_directory(base) == made
+    # What was removed leaves a gap that nothing fills: the next run is the latest, too.
+    (tmp_path / "vanilla-0-2").rmdir()
+    for other in ("vanilla-0-sweep", "vanilla-0-07", "vanilla-01-9", "vanilla-0-1"):
+        (tmp_path / other).mkdir()
+    assert latest_directory(base).name == "vanilla-0-3"
+    assert claim_directory(base).name == "vanilla-0-4"
 
 
 def test_processes_that_start_together_claim_a_directory_each(tmp_path: Path) -> None:

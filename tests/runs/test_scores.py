@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import math
 from dataclasses import replace
@@ -113,6 +114,12 @@ def test_a_checkpoint_that_is_scored_again_keeps_what_the_new_scores_lack(tmp_pa
     whole, aside = add_scores(tmp_path, scores(s10=row(21.0)))
     assert aside is None
     assert whole.checkpoints == {10: row(21.0, two_sample=0.9), 20: row(5.0)}
+
+
+def test_scores_of_evaluations_that_end_together_are_all_kept(tmp_path: Path) -> None:
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda step: add_scores(tmp_path, scores(**{f"s{step}": row(step)})), range(40)))
+    assert list(read_scores(tmp_path / "scores.json").checkpoints) == list(range(40))
 
 
 def test_reference_rows_keep_what_the_new_scores_lack(tmp_path: Path) -> None:
