@@ -95,7 +95,7 @@ def _update_jointly(
         shares = over_devices(jax.random.uniform(mixture_key, (real.shape[0], 1, 1, 1), real.dtype))
 
     def loss(
-        objective: ObjectiveConfig,
+        present: ObjectiveConfig,
         params: PyTree,
         real: Images,
         condition: Condition,
@@ -106,17 +106,17 @@ def _update_jointly(
         fake, _ = synthesize(config, state.params.gen, state.batch_stats.gen, latents, condition, training=False)
         fake = move(config, fake, offsets)
         stats, penalties = state.batch_stats.disc, {}
-        if objective.r1:
+        if present.r1:
             real_logits, gradients = judge_with_gradients(config, params, stats, real, condition)
             penalties["r1"] = r1(gradients).mean()
         else:
             real_logits, stats = judge(config, params, stats, real, condition, training=True)
-        if objective.r2:
+        if present.r2:
             fake_logits, gradients = judge_with_gradients(config, params, stats, fake, condition)
             penalties["r2"] = r2(gradients).mean()
         else:
             fake_logits, stats = judge(config, params, stats, fake, condition, training=True)
-        if objective.gradient_penalty:
+        if present.gradient_penalty:
             assert shares is not None
             mixture = shares * real + (1.0 - shares) * fake
             _, gradients = judge_with_gradients(config, params, stats, mixture, condition)
@@ -132,11 +132,12 @@ def _update_jointly(
         metrics |= {f"penalty/{name}": value for name, value in penalties.items()}
         return losses.disc.mean() + objective.penalty_every * penalty, (metrics, stats)
 
-    def gradient(objective: ObjectiveConfig) -> tuple[PyTree, PyTree, Metrics]:
+    def gradient(present: ObjectiveConfig) -> tuple[PyTree, PyTree, Metrics]:
         batch = (real, condition, latents, offsets, shares)
-        _, (metrics, stats), gradients = mean_gradient(config, partial(loss, objective), state.params.disc, batch)
-        left_out = set(metric_names(config)) - metrics.keys() - {"loss/gen"}
-        return gradients, stats, metrics | dict.fromkeys(left_out, jnp.zeros_like(metrics["loss/disc"]))
+        _, (metrics, stats), gradients = mean_gradient(config, partial(loss, present), state.params.disc, batch)
+        none = jnp.zeros_like(metrics["loss/disc"])
+        absent = {name: none for name in metric_names(config) if name.startswith("penalty/")}
+        return gradients, stats, absent | metrics
 
     if objective.penalty_every == 1:
         gradients, stats, metrics = gradient(objective)
