@@ -3,8 +3,9 @@
     python -m experiments.objectives run --manual-dir folder/with/the/four/gz/files
     python -m experiments.objectives table
 
-`run` adds what is missing to `results.jsonl`, a line a run, so that it can be stopped and started again; `table` makes
-the table of the README anew. All runs count, whatever became of them; no test image is looked at.
+`run` adds what is missing to `results.jsonl`, a line a run, so that it can be stopped and started again. The committed
+file is whole and of earlier programs: move it away before `run`. `table` makes the table of the README anew. All runs
+count, whatever became of them; no test image is looked at.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def plans() -> Iterator[dict[str, object]]:
 
 
 def config_of(plan: dict[str, object], wanted: Arguments) -> Config:
-    """`modern` with half the width and batch, another objective, a constant learning rate and unscaled latents.
+    """`modern` with two layers of 256, half the batch, another objective, a constant learning rate, latents of scale 1.
 
     Its D is as it was when the committed runs were made. Its G is not (gradients pass the clip of its pixels since),
     nor are its latents (of another generator of random numbers): start with no `results.jsonl`, not with that one.
