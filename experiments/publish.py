@@ -8,12 +8,14 @@ The run's newest checkpoint is taken, with its row of the run's `scores.json`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from jaxgan import cli
 from jaxgan.runs.directory import read_record, write_atomically
 from jaxgan.runs.loading import load_state
 from jaxgan.runs.published import encode_generator
@@ -32,8 +34,9 @@ class Arguments:
     """What the generator is called."""
 
 
-def main(wanted: Arguments) -> None:
-    """Writes the published generator."""
+def main(words: Sequence[str]) -> int:
+    """Writes the published generator; returns the exit code."""
+    wanted = tyro.cli(Arguments, description=__doc__, args=words)
     record = read_record(wanted.run)
     state = load_state(wanted.run, record, None)
     scores = read_scores(wanted.run / SCORES)
@@ -42,7 +45,8 @@ def main(wanted: Arguments) -> None:
     PUBLISHED.mkdir(exist_ok=True)
     write_atomically(PUBLISHED / f"{wanted.name}.npz", content)
     print(f"{wanted.name}: step {int(state.step):,} of {wanted.run}, {len(content):,} bytes")
+    return 0
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments, description=__doc__))
+    cli.run(main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import itertools
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -69,8 +70,11 @@ def split_preset(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     """Takes the optional leading preset off the arguments.
 
     Raises:
-        InputError: The first argument is neither a flag nor a preset.
+        InputError: The first argument is neither a flag nor a preset, or a preset is elsewhere.
     """
+    for before, word in itertools.pairwise(arguments):
+        if word in PRESETS and not before.startswith("-"):
+            raise InputError(f"{word}: a preset is named once, and before all flags")
     if not arguments or arguments[0].startswith("-"):
         return None, list(arguments)
     name = arguments[0]

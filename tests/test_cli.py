@@ -210,6 +210,7 @@ def test_commands_that_are_shown_can_be_pasted() -> None:
         (ValueError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"), 2, "out of memory"),
         (NotADirectoryError(20, "Not a directory", "a/b"), 2, "a/b: Not a directory"),
         (OSError(28, "No space left on device", "run"), 2, "run: No space left on device"),
+        (PermissionError(1, "Operation not permitted", "run"), 2, "run: Operation not permitted"),
         (OSError(2, "No such file or directory"), None, ""),
         (RuntimeError("a mistake of ours"), None, ""),
     ],

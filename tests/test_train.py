@@ -191,6 +191,12 @@ def test_an_unknown_preset_is_refused_with_a_suggestion() -> None:
         split_preset(["vanila"])
 
 
+@pytest.mark.parametrize("words", [["vanilla", "best"], ["--num-steps", "200", "best"]])
+def test_a_preset_in_another_place_is_refused_with_where_it_belongs(words: list[str]) -> None:
+    assert refusal(main, *words) == "best: a preset is named once, and before all flags"
+    assert split_preset(["--run-dir", "best"]) == (None, ["--run-dir", "best"])
+
+
 def test_a_run_leaves_everything_that_it_promises(finished: tuple[Path, str]) -> None:
     run_dir, _ = finished
     names = {path.name for path in run_dir.iterdir()}

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
@@ -30,7 +30,7 @@ class Arguments:
 
     seeds: int = 64
     """Seeds of each preset, from 0."""
-    presets: tuple[str, ...] = ("vanilla", "modern")
+    presets: tuple[Literal["vanilla", "modern"], ...] = ("vanilla", "modern")
     """Which presets."""
     num_steps: int | None = None
     """Steps of each member; by default 20,000 of vanilla and 16,000 of modern."""
