@@ -176,6 +176,8 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
     check_resumable(stored.config, record.config)
     terminal = _join(wanted)
 
+    from jaxgan.runs.journal import forget_end
+
     with contextlib.ExitStack() as ownership:
 
         def own() -> None:
@@ -203,17 +205,9 @@ def _resume(preset: str | None, arguments: Sequence[str]) -> int:
             _finish(run, record, terminal)
             return 0
         # After the record, and at every resumption: whatever is killed on the way, the next one does it.
-        hosts.from_first(lambda: _forget_end(run, stored.config, int(state.step)))
+        hosts.from_first(lambda: forget_end(run, stored.config, int(state.step)))
         terminal.say(f"resuming at step {int(state.step):,}")
         return _train(record, state, arrays, run, terminal)
-
-
-def _forget_end(run: Path, config: Config, step: int) -> None:
-    """Takes back what a run has of a step that was its end when it was shorter, and else nothing."""
-    from jaxgan.runs.journal import forget_end
-
-    if step > 0:
-        forget_end(run, replace(config, num_steps=step))
 
 
 def _check_whole(run: Path, record: RunRecord) -> None:

@@ -132,6 +132,7 @@ def _update_jointly(
         metrics |= {f"penalty/{name}": value for name, value in penalties.items()}
         return losses.disc.mean() + objective.penalty_every * penalty, (metrics, stats)
 
+    # `present` has the penalties that this step has.
     def gradient(present: ObjectiveConfig) -> tuple[PyTree, PyTree, Metrics]:
         batch = (real, condition, latents, offsets, shares)
         _, (metrics, stats), gradients = mean_gradient(config, partial(loss, present), state.params.disc, batch)

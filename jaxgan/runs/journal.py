@@ -69,14 +69,15 @@ class Journal:
         self._events.add_images("samples", to_bytes(images), step, dataformats="NHWC")
 
 
-def forget_end(run: Path, config: Config) -> None:
+def forget_end(run: Path, config: Config, end: int) -> None:
     """Takes back what a run journaled of its end and of no cadence: a longer run has no such scores and picture.
 
     Args:
         run: Its directory.
-        config: What it was before it was to be longer.
+        config: Its cadences.
+        end: The step at which it ended; of any other step at which it stands there is nothing to take back.
     """
-    end, every = config.num_steps, config.every
+    every = config.every
     if not is_due(end, config.eval_every):
         rows = [row for row in read_rows(run) if row["step"] != end or FRECHET not in row]
         write_atomically(run / METRICS, "".join(map(encode_row, rows)).encode(), sync=True)

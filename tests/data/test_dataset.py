@@ -91,12 +91,20 @@ def test_only_the_first_load_prepares_and_none_decodes_what_was_just_written(con
 @pytest.mark.parametrize("file", ["train_images.npy", "train_labels.npy", "checksums.json"])
 @pytest.mark.parametrize("harm", [damage, Path.unlink, lambda path: path.write_bytes(b"")])
 def test_a_damaged_cache_is_repaired_from_the_records(
-    file: str, harm: Callable[[Path], Any], config: Config, calls: list[str]
+    file: str,
+    harm: Callable[[Path], Any],
+    config: Config,
+    calls: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(builders, "_CHUNK", 10)  # Written and read in pieces, as larger sets are.
     first, mark = load_dataset(config, "train"), fingerprint(config.data)
     harm(only_folder(config) / "arrays" / file)
+    capsys.readouterr()
     second = load_dataset(config, "train")
     assert calls == ["prepare", "decode"]
+    assert {line.split(":")[0] for line in capsys.readouterr().err.splitlines()} == {"reading mnist"}
     np.testing.assert_array_equal(first.images, second.images)
     np.testing.assert_array_equal(first.labels, second.labels)
     assert fingerprint(config.data) == mark

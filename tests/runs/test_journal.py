@@ -83,13 +83,13 @@ def test_tensorboard_is_told_of_the_steps_that_are_taken_back(tmp_path: Path) ->
 
 @pytest.mark.parametrize(("every", "kept"), [(0, False), (20, False), (25, True)])
 def test_a_run_that_becomes_longer_forgets_what_only_its_end_had(tmp_path: Path, every: int, kept: bool) -> None:
-    config = Config(num_steps=50, eval_every=every, every=EveryConfig(sample=every))
+    config = Config(eval_every=every, every=EveryConfig(sample=every))
     with Journal(tmp_path, 0) as journal:
         for step in (20, 25, 50):
             journal.write(step, {"loss/disc": 1.0, "loss/gen": 2.0})
             journal.write(step, {"score/frechet": 3.0, "score/recall": 0.5})
             journal.picture(step, np.zeros((4, 2, 2, 1), np.float32), np.zeros(4, np.float32))
     before = read_rows(tmp_path)
-    forget_end(tmp_path, config)
+    forget_end(tmp_path, config, 50)
     assert read_rows(tmp_path) == (before if kept else before[:-1])
     assert [int(path.stem) for path in sample_files(tmp_path)] == ([20, 25, 50] if kept else [20, 25])
