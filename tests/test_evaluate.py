@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from running import LIGHTLY, ScoredRun, complaint, refusal, run, succeed
+from running import LIGHTLY, ScoredRun, complaint, here, refusal, run, succeed
 
 import jaxgan
 from jaxgan import yardsticks
@@ -56,7 +56,7 @@ def evaluated(scored: ScoredRun, tmp_path_factory: pytest.TempPathFactory) -> Ev
     output = succeed(one)
     assert not (path / "scores.png").exists()
     first = read_scores(path / "scores.json")
-    two = evaluate(path, *FEW)
+    two = here("evaluate", path, *FEW)
     return Evaluated(path, output, one.stderr, first, succeed(two), two.stderr)
 
 
@@ -224,7 +224,8 @@ def test_the_best_checkpoint_is_scored_by_its_name_on_data_that_were_moved(
     write_record(tmp_path / "run", lost)
     (best,) = (int(path.name) for path in (tmp_path / "run" / "best").iterdir() if path.name.isdecimal())
     where = ("--data.data-dir", str(scored.data))
-    text = succeed(evaluate(tmp_path / "run", *FEW, "--checkpoint", "best", "--against", "validation", *where))
+    fixed = (*FEW, "--checkpoint", "best", "--against", "validation")
+    text = succeed(here("evaluate", tmp_path / "run", *fixed, *where))
     assert f"step {best} " in text
     assert "against the validation images of digits" in text
     found = read_scores(tmp_path / "run" / "scores.json")
@@ -234,7 +235,7 @@ def test_the_best_checkpoint_is_scored_by_its_name_on_data_that_were_moved(
 
 
 def test_training_images_are_no_reference_for_themselves(scored_copy: Path) -> None:
-    text = succeed(evaluate(scored_copy, *FEW, "--against", "train", "--latent.scale", "1.5"))
+    text = succeed(here("evaluate", scored_copy, *FEW, "--against", "train", "--latent.scale", "1.5"))
     assert "64 images of latents scaled by 1.5 against the train images of digits" in text
     found = read_scores(scored_copy / "scores.json")
     assert (found.protocol.against, found.protocol.latent_scale) == ("train", 1.5)
@@ -273,7 +274,7 @@ def test_a_published_generator_is_scored_as_the_run_that_it_was_made_of_and_noth
 
 
 def test_a_network_that_learns_to_tell_images_is_a_row_more(evaluated: Evaluated) -> None:
-    text = succeed(evaluate(evaluated.path, *FEW, "--checkpoint", "250", "--two-sample"))
+    text = succeed(here("evaluate", evaluated.path, *FEW, "--checkpoint", "250", "--two-sample"))
     assert re.search(r"^two-sample accuracy ↓( +[\d.]+ ±[\d.]+| +[\d.]+){5}$", text, re.MULTILINE)
     found = read_scores(evaluated.path / "scores.json")
     told = {name: means(row)["two_sample"] for name, row in found.references.items()}

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from running import QUICKLY, complaint, prepare_small_data, run, succeed, train
+from running import SMALL, complaint, here, prepare_small_data, run, succeed
 
 from jaxgan import cli
 from jaxgan.config import InputError, LatentConfig
@@ -26,7 +26,8 @@ from jaxgan.sample import main, scaled
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sampled")
     flags = ("--num-steps", "40", "--every.checkpoint", "20", "--conditional")
-    train(prepare_small_data(root / "data"), root / "run", *flags, compiled=QUICKLY)
+    fixed = ("--data.name", "digits", "--data.data-dir", prepare_small_data(root / "data"), "--run-dir", root / "run")
+    succeed(here("train", "vanilla", *SMALL, *fixed, *flags))
     return root / "run"
 
 
@@ -34,13 +35,13 @@ def sample(trained: Path, out: Path, *arguments: object) -> str:
     return succeed(run("sample", trained, "--out", out, *arguments))
 
 
-def sample_here(trained: Path, out: Path, *arguments: str) -> None:
+def sample_here(trained: Path, out: Path, *arguments: str) -> str:
     """The same without a process of its own."""
-    assert main([str(trained), "--out", str(out), *arguments]) == 0
+    return succeed(here("sample", trained, "--out", out, *arguments))
 
 
 def test_npy_holds_float32_images_in_the_unit_interval(trained: Path, tmp_path: Path) -> None:
-    text = sample(trained, tmp_path / "deep" / "a.npy", "--num", "10000")
+    text = sample_here(trained, tmp_path / "deep" / "a.npy", "--num", "10000")
     assert "10,000 images from step 40" in text
     images = np.load(tmp_path / "deep" / "a.npy", allow_pickle=False)
     assert images.shape == (10_000, 28, 28)

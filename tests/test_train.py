@@ -24,10 +24,10 @@ from running import (
     complaint,
     environment,
     finish,
+    here,
     prepare_small_data,
     refusal,
     restart,
-    resume,
     run,
     same_run,
     start,
@@ -56,7 +56,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run of 100 steps, and what it printed."""
     run_dir = tmp_path_factory.mktemp("finished") / "run"
-    return run_dir, train(data, run_dir, *CADENCES, "--num-steps", "100", "--every.print", "50")
+    return run_dir, train_here(data, run_dir, *CADENCES, "--num-steps", "100")
+
+
+def train_here(data: Path, run_dir: Path, *arguments: object, preset: str = "vanilla") -> str:
+    """What `train` prints, run in this process."""
+    fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", run_dir)
+    return succeed(here("train", preset, *SMALL, *fixed, *arguments))
+
+
+def resume_here(run_dir: Path, *arguments: object) -> str:
+    """What `resume` prints, run in this process."""
+    return succeed(here("train", "--run-dir", run_dir, "--resume", *arguments))
 
 
 @pytest.fixture
@@ -239,15 +250,8 @@ def test_the_output_names_device_data_preset_networks_run_and_what_to_do_next(fi
     assert "--resume --num-steps" in text
 
 
-def test_a_pipe_gets_plain_lines_at_the_printing_cadence(finished: tuple[Path, str]) -> None:
-    text = finished[1]
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
-    steps = [int(match[1]) for match in re.finditer(r"^step +(\d+)  D loss [\d.]+  G loss [\d.]+", text, re.MULTILINE)]
-    assert steps == [1, 51]
-
-
 def test_deep_batchnorm_prints_the_accuracy_of_its_discriminator(data: Path, tmp_path: Path) -> None:
-    text = train(data, tmp_path / "run", "--num-steps", "2", preset="deep-batchnorm", compiled=QUICKLY)
+    text = train_here(data, tmp_path / "run", "--num-steps", "2", preset="deep-batchnorm")
     assert re.search(r"^step +1  D loss [\d.]+  G loss [\d.]+  D accuracy [\d.]+%", text, re.MULTILINE)
     assert "moving statistics" in text
     # Its pictures are those after the update of steps 0, 200, ...
@@ -259,9 +263,9 @@ def test_deep_batchnorm_prints_the_accuracy_of_its_discriminator(data: Path, tmp
 def test_the_same_seed_gives_the_same_bits_also_of_images_served_from_the_host_and_another_seed_does_not(
     finished: tuple[Path, str], data: Path, tmp_path: Path
 ) -> None:
-    train(data, tmp_path / "again", *CADENCES, "--num-steps", "100", "--data.resident", "host")
+    train_here(data, tmp_path / "again", *CADENCES, "--num-steps", "100", "--data.resident", "host")
     same_run(finished[0], tmp_path / "again", 100)
-    train(data, tmp_path / "other", *CADENCES, "--num-steps", "100", "--seed", "1")
+    train_here(data, tmp_path / "other", *CADENCES, "--num-steps", "100", "--seed", "1")
     assert state_digest(finished[0], 100) != state_digest(tmp_path / "other", 100)
 
 
@@ -275,13 +279,14 @@ def test_the_training_program_is_compiled_once_in_a_run(data: Path, tmp_path: Pa
 
 
 LONG = ("--num-steps", "2000", "--every.log", "10", "--every.sample", "100", "--every.checkpoint", "100")
+LONG += ("--every.print", "1000")
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run in a process of its own, and what it printed."""
     run_dir = tmp_path_factory.mktemp("uninterrupted") / "run"
-    train(data, run_dir, *LONG)
-    return run_dir
+    return run_dir, train(data, run_dir, *LONG)
 
 
 # What ends a run each time that it has written another checkpoint (at first, its record), and its exit codes.
@@ -297,7 +302,7 @@ def newest(run_dir: Path) -> int:
 
 
 def test_a_run_that_is_killed_and_stopped_again_and_again_ends_with_the_bits_of_one_that_was_not(
-    data: Path, uninterrupted: Path, tmp_path: Path
+    data: Path, uninterrupted: tuple[Path, str], tmp_path: Path
 ) -> None:
     run_dir, before = tmp_path / "run", -1
     process = start(data, run_dir, *LONG)
@@ -313,20 +318,27 @@ def test_a_run_that_is_killed_and_stopped_again_and_again_ends_with_the_bits_of_
             assert output.splitlines()[-1] == told
         process = restart(run_dir)
     finish(process)
-    same_run(uninterrupted, run_dir, 2000)
+    same_run(uninterrupted[0], run_dir, 2000)
+
+
+def test_a_pipe_gets_plain_lines_at_the_printing_cadence(uninterrupted: tuple[Path, str]) -> None:
+    text = uninterrupted[1]
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
+    steps = [match[1] for match in re.finditer(r"^step +([\d,]+)  D loss [\d.]+  G loss [\d.]+", text, re.MULTILINE)]
+    assert steps == ["1", "1,001"]
 
 
 def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(
     finished: tuple[Path, str], data: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "run"
-    train(data, path, *CADENCES, "--num-steps", "50")
+    train_here(data, path, *CADENCES, "--num-steps", "50")
     ends = [path / "samples" / f"{step:08d}.png" for step in (50, 70)]  # Of no cadence.
     # What a process leaves that is killed when it has said how long the run shall be.
     (path / "config.json").write_text((path / "config.json").read_text().replace('"num_steps": 50', '"num_steps": 70'))
-    resume(path)
+    resume_here(path)
     assert [end.exists() for end in ends] == [False, True]
-    resume(path, "--num-steps", "100")
+    resume_here(path, "--num-steps", "100")
     assert not ends[1].exists()
     same_run(finished[0], path, 100)
     assert json.loads((path / "config.json").read_text())["config"]["num_steps"] == 100
@@ -336,18 +348,21 @@ def test_resuming_a_finished_run_says_that_it_is_complete_and_keeps_what_may_cha
     before = state_digest(copied, 100)
     film = (copied / "samples.gif").read_bytes()
     (copied / "samples.gif").unlink()  # As where the end of the run was cut short.
-    assert "complete at step 100" in resume(copied, "--keep", "7")
+    assert "complete at step 100" in resume_here(copied, "--keep", "7")
     assert (copied / "samples.gif").read_bytes() == film
     assert read_record(copied).config.keep == 7
     assert state_digest(copied, 100) == before
 
 
-def test_a_run_without_a_name_goes_to_the_next_free_one_and_is_found_again(data: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_name_goes_to_the_next_free_one_and_is_found_again(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--num-steps", "2")
     for expected in ("runs/vanilla-5", "runs/vanilla-5-2"):
-        text = succeed(run("train", "vanilla", "--seed", "5", *SMALL, *fixed, cwd=tmp_path))
+        text = succeed(here("train", "vanilla", "--seed", "5", *SMALL, *fixed))
         assert f"run       {expected}\n" in text
-    text = succeed(run("train", "vanilla", "--seed", "5", "--resume", "--num-steps", "3", cwd=tmp_path))
+    text = succeed(here("train", "vanilla", "--seed", "5", "--resume", "--num-steps", "3"))
     assert "run       runs/vanilla-5-2\n" in text
     assert "resuming at step 2" in text
 
@@ -369,17 +384,17 @@ def test_divergence_leaves_the_last_good_checkpoint_and_saves_no_bad_state(data:
     fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", tmp_path / "run", "--num-steps", "60")
     # Without a penalty the critic's weights grow at every step, until the square of G's gradient overflows.
     rates = ("--objective.name", "wasserstein", "--disc.optimizer.learning-rate", "1e8")
-    done = run("train", "vanilla", *SMALL, *fixed, *rates, "--every.checkpoint", "1", "--keep", "100", compiled=QUICKLY)
+    done = here("train", "vanilla", *SMALL, *fixed, *rates, "--every.checkpoint", "1", "--keep", "100")
     assert done.returncode == 3
     found = re.search(r"at step (\d+); the last good checkpoint is that of step (\d+)\n", done.stderr)
     assert found, done.stderr
     good = int(found[1]) - 1
     assert int(found[2]) == good >= 1
     assert checkpoint_steps(tmp_path / "run") == list(range(1, good + 1))
-    succeed(run("sample", tmp_path / "run", "--out", tmp_path / "sample.npy", "--num", "3"))
+    succeed(here("sample", tmp_path / "run", "--out", tmp_path / "sample.npy", "--num", "3"))
     # What stands in the way of the figures does not hide how the run ended.
     (tmp_path / "run" / "samples" / "00000000.png").write_text("no picture")
-    again = run("train", "--run-dir", tmp_path / "run", "--resume", compiled=QUICKLY)
+    again = here("train", "--run-dir", tmp_path / "run", "--resume")
     assert again.returncode == 3
     assert found[0] in again.stderr
     assert "jaxgan: warning: its figures could not be drawn" in again.stderr
@@ -408,18 +423,23 @@ BAD_FLAGS = [
     ("arguments", "named"), BAD_FLAGS, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
 def test_a_bad_flag_ends_with_one_line_that_names_it_and_leaves_nothing(
-    tmp_path: Path, arguments: list[str], named: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], named: str
 ) -> None:
-    assert named in complaint(run("train", *arguments, cwd=tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert named in refusal(main, *arguments)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folders_named_from_here_are_recorded_as_they_are_everywhere(data: Path, tmp_path: Path) -> None:
+def test_folders_named_from_here_are_recorded_as_they_are_everywhere(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data.parent)
     fixed = ("--data.name", "digits", "--num-steps", "2", "--run-dir", "run")
-    succeed(run("train", "vanilla", *SMALL, *fixed, "--data.data-dir", data.name, cwd=data.parent))
+    succeed(here("train", "vanilla", *SMALL, *fixed, "--data.data-dir", data.name))
     record = json.loads((data.parent / "run" / "config.json").read_text())
     assert record["config"]["data"]["data_dir"] == str(data)
-    succeed(run("train", "--run-dir", data.parent / "run", "--resume", "--num-steps", "3", cwd=tmp_path))
+    monkeypatch.chdir(tmp_path)
+    resume_here(data.parent / "run", "--num-steps", "3")
 
 
 def test_a_batch_larger_than_the_data_is_refused_before_a_run_is_made(data: Path, tmp_path: Path) -> None:
@@ -565,7 +585,7 @@ def truncate(checkpoint: Path) -> None:
 
 def test_a_truncated_checkpoint_is_passed_over_for_the_one_before(finished: tuple[Path, str], copied: Path) -> None:
     truncate(copied / "checkpoints" / "100")
-    done = run("train", "--run-dir", copied, "--resume")
+    done = here("train", "--run-dir", copied, "--resume")
     assert done.returncode == 0
     assert re.fullmatch(r"jaxgan: warning: the checkpoint of step 100 cannot be read .*\n", done.stderr)
     assert "resuming at step 80" in done.stdout
@@ -579,15 +599,15 @@ def test_a_flipped_bit_in_a_checkpoint_is_found(copied: Path) -> None:
             content = bytearray(path.read_bytes())
             content[len(content) // 2] ^= 1
             path.write_bytes(content)
-    done = run("train", "--run-dir", copied, "--resume")
+    done = here("train", "--run-dir", copied, "--resume")
     assert "the checkpoint of step 100" in done.stderr
     assert "resuming at step 80" in done.stdout
 
 
 def test_a_checkpoint_of_another_run_is_passed_over(copied: Path, data: Path, tmp_path: Path) -> None:
-    train(data, tmp_path / "wide", "--num-steps", "120", "--gen.widths", "24", compiled=QUICKLY)
+    train_here(data, tmp_path / "wide", "--num-steps", "120", "--gen.widths", "24")
     (tmp_path / "wide" / "checkpoints" / "120").rename(copied / "checkpoints" / "120")
-    done = run("train", "--run-dir", copied, "--resume", "--num-steps", "120")
+    done = here("train", "--run-dir", copied, "--resume", "--num-steps", "120")
     assert "the checkpoint of step 120" in done.stderr
     assert "resuming at step 100" in done.stdout
 

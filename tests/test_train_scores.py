@@ -13,9 +13,9 @@ from running import (
     SCORED,
     ScoredRun,
     checkpoint_steps,
+    here,
     refusal,
     resume,
-    run,
     same_run,
     start,
     state_digest,
@@ -113,7 +113,7 @@ def test_a_run_that_is_killed_and_resumed_ends_with_the_scores_and_the_best_of_o
 
 def test_samples_are_drawn_from_the_best_checkpoint_by_its_name(scored: ScoredRun, tmp_path: Path) -> None:
     step, _, _ = best(scored.path)
-    text = succeed(run("sample", scored.path, "--out", tmp_path / "a.npy", "--num", "2", "--checkpoint", "best"))
+    text = succeed(here("sample", scored.path, "--out", tmp_path / "a.npy", "--num", "2", "--checkpoint", "best"))
     assert f"2 images from step {step} " in text
 
 
