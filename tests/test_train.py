@@ -120,7 +120,7 @@ def test_training_never_imports_tensorflow_or_another_framework(data: Path, tmp_
     )
     arguments = ["vanilla", *SMALL, "--data.name", "digits", "--data.data-dir", str(data), "--num-steps", "3"]
     arguments += ["--run-dir", str(tmp_path / "run"), "--every.log", "1"]
-    where = environment(PYTHONPATH=str(tmp_path))
+    where = environment(PYTHONPATH=str(tmp_path), **QUICKLY)
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL, env=where)
 
 
