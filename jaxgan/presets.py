@@ -52,7 +52,7 @@ _BEST = replace(
     average_warmup=4,
     gen=replace(_MODERN.gen, optimizer=_BEST_ADAM),
     disc=replace(_MODERN.disc, widths=(512,) * 3, optimizer=_BEST_ADAM),
-    latent=LatentConfig(scale=1.09),
+    latent=LatentConfig(scale=1.12),
     objective=replace(_RELATIVISTIC, r1=0.1, r2=0.1, penalty_every=4),
     augment=AugmentConfig(shift=1, probability=0.25),
     every=EveryConfig(log=100, print=5000, sample=5000, checkpoint=10_000),

@@ -206,7 +206,7 @@ def test_best_and_stacked_are_modern_for_longer_and_on_other_data() -> None:
         | {"disc.widths", "disc.activation", "disc.black_at_zero", "latent.scale", "data.name"},
     }
     best, stacked = PRESETS["best"], PRESETS["stacked"]
-    assert (best.num_steps, best.decay_start, best.decay_steps, best.latent.scale) == (70_000, 4000, 71_000, 1.09)
+    assert (best.num_steps, best.decay_start, best.decay_steps, best.latent.scale) == (70_000, 4000, 71_000, 1.12)
     assert (best.gen.optimizer.learning_rate, best.conditional) == (5e-4, True)
     assert (best.average_decay, best.average_warmup) == (0.99992, 4)
     assert (best.augment.shift, best.augment.probability) == (1, 0.25)
