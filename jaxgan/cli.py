@@ -70,7 +70,7 @@ def parse(
     Raises:
         InputError: An argument is unknown, missing or of the wrong type.
     """
-    with _one_line_errors(f"{program}.{usage.split(maxsplit=1)[0]} --help"):
+    with _one_line_errors(f"{program}.{usage.split(maxsplit=1)[0]} --help", arguments):
         given: dict[str, Any] = {} if default is None else {"default": default}
         parsed = tyro.cli(kind, prog=f"{program}.{usage}", description=description, args=arguments, **given)
     return _at_home(parsed)
@@ -102,13 +102,13 @@ def command_line(door: str, *words: object) -> str:
 
 def parse_some(kind: type[T], arguments: Sequence[str], *, usage: str) -> T:
     """Reads the flags that are fields of `kind` and passes over all others, `--help` among them."""
-    with _one_line_errors(f"python -m jaxgan.{usage} --help"):
+    with _one_line_errors(f"python -m jaxgan.{usage} --help", arguments):
         parsed = tyro.cli(kind, args=arguments, return_unknown_args=True, add_help=False)[0]
     return _at_home(parsed)
 
 
 @contextlib.contextmanager
-def _one_line_errors(help_command: str) -> Iterator[None]:
+def _one_line_errors(help_command: str, arguments: Sequence[str]) -> Iterator[None]:
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
@@ -116,10 +116,10 @@ def _one_line_errors(help_command: str) -> Iterator[None]:
     except SystemExit as end:
         if end.code in (0, None):
             raise
-        raise InputError(f"{_one_line(errors.getvalue())} (see {help_command})") from None
+        raise InputError(f"{_one_line(errors.getvalue(), arguments)} (see {help_command})") from None
 
 
-def _one_line(box: str) -> str:
+def _one_line(box: str, arguments: Sequence[str]) -> str:
     """The message of tyro's box, with its first suggestion."""
     sections: list[list[str]] = [[]]
     for line in box.splitlines()[1:]:
@@ -128,20 +128,25 @@ def _one_line(box: str) -> str:
             sections[-1].append(text)
         elif "─" in line:
             sections.append([])
-    message = _in_our_words(" ".join(sections[0]))
+    message = _in_our_words(" ".join(sections[0]), arguments)
     for section in sections[1:]:
         if section and section[0].startswith("Perhaps you meant") and len(section) > 1:
             message += f"; did you mean {section[1].split()[0]}?"
     return message
 
 
-def _in_our_words(message: str) -> str:
-    """What tyro says of a value of the wrong type, with the flag's name first, as other ranges are told."""
+def _in_our_words(message: str, arguments: Sequence[str]) -> str:
+    """What tyro says of a value of the wrong type, or of one too many, in the words that ranges are told in."""
     flag = re.match(r"Error parsing (--\S+):", message)
     for told, wanted in _WRONG_TYPES:
         if flag and (found := re.search(told, message)):
             value = found[1].replace("', '", " ")
             return f"{flag[1]} {wanted}, not {value}"
+    if stray := re.match(r"Unrecognized options: (?!-)(\S+)", message):
+        words = " ".join(arguments).replace("=", " ").split()
+        before = words[words.index(stray[1]) - 1] if stray[1] in words[1:] else ""
+        switch = before.startswith("--")
+        return f"{before} takes no value: leave out {stray[1]}" if switch else f"{stray[1]} belongs to no flag"
     return message
 
 

@@ -112,6 +112,8 @@ def test_served_images_give_the_bits_of_resident_ones_wherever_a_run_is_cut(monk
     monkeypatch.setattr("jaxgan.data.stream.BLOCK_BYTES", 5 * 16 * config.real_batch_size)  # Blocks of five steps.
     assert differing(resident, served(config, [23])) == []
     assert differing(resident, served(config, [1, 4, 7, 11])) == []
+    monkeypatch.setattr("jaxgan.data.stream.BLOCK_BYTES", 1)  # Less than a step needs.
+    assert differing(resident, served(config, [23])) == []
 
 
 def test_served_images_come_with_their_labels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,9 +137,17 @@ def test_a_stream_that_starts_in_the_middle_serves_what_one_from_the_start_does(
     whole, _ = served(config, [23])
     dataset = random_dataset(50, TINY_SHAPE)
     arrays = Arrays(np.asarray(dataset.images), np.asarray(dataset.labels))
-    state, _ = Stream(config, arrays, jax.random.key(0)).train(init_state(config, jax.random.key(0), TINY_SHAPE), 12)
+    first = Stream(config, arrays, jax.random.key(0))
+    state, _ = first.train(init_state(config, jax.random.key(0), TINY_SHAPE), 12)
     state, _ = Stream(config, arrays, jax.random.key(0)).train(state, 11)
     assert differing(whole, state) == []
+    again, _ = first.train(init_state(config, jax.random.key(0), TINY_SHAPE), 23)
+    assert differing(whole, again) == []
+
+
+def test_a_batch_larger_than_the_images_on_the_host_is_refused() -> None:
+    with pytest.raises(InputError, match="--batch-size 8 "):
+        served(tiny(), [1], n=7)
 
 
 def test_images_stay_on_devices_up_to_half_of_the_memory_of_each(monkeypatch: pytest.MonkeyPatch) -> None:

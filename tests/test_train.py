@@ -414,6 +414,9 @@ BAD_FLAGS = [
     (["--eval-every", "100", "--data.holdout", "0"], "--data.holdout"),
     (["--eval-every", "-5"], "--eval-every"),
     (["--seed"], "--seed"),
+    (["--num-steps", "3", "4"], "4 belongs to no flag"),
+    (["--conditional", "yes"], "--conditional takes no value: leave out yes"),
+    (["--no-conditional=true"], "--no-conditional takes no value: leave out true"),
     (["bogus"], "no preset 'bogus'"),
     (["vanilla", "bogus"], "bogus"),
 ]

@@ -254,7 +254,16 @@ def _converter() -> Any:
     converter = make_converter(forbid_extra_keys=True)
     converter.register_unstructure_hook(Path, str)
     converter.register_structure_hook(Path, lambda value, _: Path(value))
+    for kind in (bool, int, float, str):
+        converter.register_structure_hook(kind, _as_written)
     return converter
+
+
+def _as_written(value: Any, kind: type) -> Any:
+    """The value, where it is one of the kind: neither 4.7 nor true is a whole number."""
+    if type(value) is not kind and (type(value), kind) != (int, float):
+        raise TypeError(f"{json.dumps(value)} is no {kind.__name__}")
+    return kind(value)
 
 
 def _first_reason(error: BaseException) -> str:

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -69,6 +70,40 @@ def test_an_unknown_field_in_a_record_is_refused_by_name(tmp_path: Path) -> None
     (tmp_path / "config.json").write_text(json.dumps(stored))
     with pytest.raises(InputError, match="colour"):
         read_record(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value", "kind"),
+    [
+        ("", "num_steps", 4.7, "int"),
+        ("", "num_steps", 5.0, "int"),
+        ("", "seed", True, "int"),
+        ("", "batch_size", "128", "int"),
+        ("", "conditional", 1, "bool"),
+        ("latent", "scale", "1.1", "float"),
+        ("objective", "r1", True, "float"),
+        ("gen", "widths", [8, 8.5], "int"),
+    ],
+)
+def test_a_number_of_another_kind_in_a_record_is_refused_by_its_place(
+    tmp_path: Path, group: str, name: str, value: object, kind: str
+) -> None:
+    write_record(tmp_path, record(Config()))
+    stored = json.loads((tmp_path / "config.json").read_text())
+    (stored["config"][group] if group else stored["config"])[name] = value
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    place = ".".join(filter(None, ("config", group, name)))
+    with pytest.raises(InputError, match=rf"is damaged: .*expected {kind} @ \$\.{re.escape(place)}"):
+        read_record(tmp_path)
+
+
+def test_a_whole_number_in_a_record_stands_for_a_float(tmp_path: Path) -> None:
+    write_record(tmp_path, record(Config()))
+    stored = json.loads((tmp_path / "config.json").read_text())
+    stored["config"]["latent"]["scale"] = 2
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    scale = read_record(tmp_path).config.latent.scale
+    assert (scale, type(scale)) == (2.0, float)
 
 
 def test_a_record_of_a_later_format_is_refused_with_both_numbers(tmp_path: Path) -> None:
