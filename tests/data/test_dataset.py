@@ -112,6 +112,23 @@ def test_a_damaged_cache_is_repaired_from_the_records(
     assert calls == ["prepare", "decode"]
 
 
+@pytest.mark.parametrize("text", ["[]", "[1]", "3", '{"train": "ab"}', '{"train": 5, "test": "ab"}'])
+def test_checksums_of_another_shape_are_damaged(tmp_path: Path, text: str) -> None:
+    (tmp_path / "checksums.json").write_text(text)
+    assert cache.read_checksums(tmp_path) is None
+
+
+def test_what_was_being_written_when_a_process_was_killed_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / "arrays.incomplete").mkdir()
+    (tmp_path / "arrays.incomplete" / "train_images.npy").write_bytes(b"half")
+    arrays = cache.Arrays(np.zeros((3, 2, 2, 1), np.uint8), np.arange(3, dtype=np.int32))
+    cache.write(tmp_path / "arrays", {"train": arrays, "test": arrays})
+    assert [path.name for path in tmp_path.iterdir()] == ["arrays"]
+    found = cache.read(tmp_path / "arrays", "test")
+    assert found is not None
+    np.testing.assert_array_equal(found.labels, arrays.labels)
+
+
 def test_a_cache_is_never_unpickled(config: Config) -> None:
     load_dataset(config, "train")
     path = only_folder(config) / "arrays" / "train_labels.npy"

@@ -4,14 +4,17 @@ import errno
 import functools
 import gzip
 import http.server
+import json
 import os
 import socket
+import sys
 import textwrap
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +41,9 @@ def test_an_idx_file_is_parsed_to_its_shape_and_bytes() -> None:
         (b"\x00\x00\x0d" + HEADER[3:] + bytes(6), "uint8"),
         (b"\x00\x00\x08\x00" + bytes(1), "first bytes"),
         (b"\x00\x00\x08\xff" + bytes(2000), "first bytes"),
+        (b"\x00\x00\x08\x05" + b"\x00\x00\x00\x01" * 5 + bytes(1), "first bytes"),
         (HEADER[:9], "header"),
+        (HEADER[:-1], "header"),
         (HEADER + bytes(5), "5 bytes"),
         (HEADER + bytes(7), "7 bytes"),
         (HEADER[:4] + b"\xff" * 8, "0 bytes"),
@@ -50,7 +55,14 @@ def test_idx_content_that_is_not_one_whole_array_is_refused(content: bytes, word
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"plain", gzip.compress(HEADER + bytes(6), mtime=0)[:-9], gzip.compress(HEADER, mtime=0)]
+    "content",
+    [
+        b"",
+        b"plain",
+        gzip.compress(HEADER + bytes(6), mtime=0)[:-9],
+        gzip.compress(HEADER, mtime=0)[:10] + b"\xff" * 9,
+        gzip.compress(HEADER, mtime=0),
+    ],
 )
 def test_a_gz_file_that_is_not_whole_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "images.gz"
@@ -115,6 +127,8 @@ def test_a_manual_file_with_another_checksum_is_refused(small: SimpleNamespace, 
 
 
 def test_offline_the_error_says_how_to_give_the_files_by_hand(tmp_path: Path) -> None:
+    others = tmp_path / "downloads" / "mnist" / "of another process.tmp.1"
+    others.mkdir(parents=True)
     with pytest.raises(files.UnreachableError) as caught:
         files.find_files("mnist", tmp_path, None, None)
     message = str(caught.value)
@@ -122,7 +136,22 @@ def test_offline_the_error_says_how_to_give_the_files_by_hand(tmp_path: Path) ->
     assert "--data.manual-dir" in message
     assert all(file in message for file in files.FILES)
     assert "\n" not in message
-    assert not list(tmp_path.rglob("*.tmp.*"))
+    assert list(tmp_path.rglob("*.tmp.*")) == [others]
+
+
+@pytest.mark.parametrize(("pause", "answer"), [("0.4", {"files": {}}), ("3", {"error": "nothing came for 1 seconds"})])
+def test_a_download_may_take_as_long_as_it_goes_on(
+    pause: str, answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # What stands in for the process that downloads writes four pieces and pauses in between.
+    (tmp_path / "mnist").mkdir()
+    child = tmp_path / "child"
+    pieces = f'for i in 1 2 3 4; do head -c 5000 /dev/zero >> "$4/mnist/file"; sleep {pause}; done'
+    child.write_text(f"#!/bin/sh\n{pieces}\necho '{json.dumps({'files': {}})}'\n")
+    child.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(child))
+    monkeypatch.setattr(files, "STALL_SECONDS", 1.0)
+    assert files._run_download("mnist", tmp_path, 20_000, None) == answer
 
 
 def test_a_server_that_never_answers_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from running import find, make_once
 from small_runs import LABEL_COUNTS, TINY_SHAPE, bits, changed, differing, tiny
 
 from jaxgan.config import InputError
+from jaxgan.devices import member_mesh
 from jaxgan.gan import population as populations
 from jaxgan.gan.batches import Dataset
 from jaxgan.gan.objectives import metric_names
@@ -22,6 +23,8 @@ from jaxgan.gan.population import (
     member_bytes,
     member_state,
     pad_population,
+    place_dataset,
+    place_population,
     population_loop,
     stop_members,
     train_population,
@@ -136,6 +139,35 @@ def test_populations_longer_than_the_capacity_go_on_in_further_calls(
     _, rows = train_population(GAME, MESH, place(unlike(GAME)), few, 10)
     assert lengths == [4, 4, 2]
     assert rows["loss/gen"][2].tolist() == [1.0] * 4 + [2.0] * 4 + [3.0] * 2
+
+
+def test_on_a_cpu_members_run_one_after_the_other_if_nothing_else_is_said(
+    few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+
+    def loop(*arguments: Any) -> tuple[Population, Any]:
+        taken.append(arguments[2])
+        return arguments[3], np.zeros((4, 1, len(metric_names(GAME))), np.float32)
+
+    monkeypatch.setattr(populations, "population_loop", loop)
+    population = place(unlike(GAME))
+    for given in (None, False, True):
+        train_population(GAME, MESH, population, few, 1, batched=given)
+    assert taken == [False, False, True]
+
+
+def test_what_one_device_has_trained_goes_on_in_the_same_program(
+    few: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    mesh = member_mesh(1)
+    members = init_population(unlike(GAME), TINY_SHAPE, LABEL_COUNTS)
+    population, dataset = place_population(members, mesh), place_dataset(few, mesh)
+    population_loop.clear_cache()
+    with jax.log_compiles():
+        for _ in range(2):
+            population, _ = train_population(GAME, mesh, population, dataset, 1)
+    assert caplog.text.count("Finished XLA compilation of jit(_population_loop)") == 1
 
 
 # Members that diverge.
