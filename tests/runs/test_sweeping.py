@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import functools
 import io
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from gan.small_runs import TINY_SHAPE, changed, random_dataset, tiny
 from rich.console import Console
+from running import checkpoint_steps, state_digest
 
 from jaxgan.config import Config, InputError
 from jaxgan.devices import host_store, member_mesh
@@ -19,7 +22,7 @@ from jaxgan.runs.journal import read_row_file
 from jaxgan.runs.member_table import MemberTable
 from jaxgan.runs.scores import Scorer
 from jaxgan.runs.sweeping import run_sweep
-from jaxgan.runs.sweeps import SweepRecord, check_network, read_results, write_results
+from jaxgan.runs.sweeps import SweepRecord, check_network, read_results, wave_folder, write_results
 
 
 def score(config: Config, state: TrainState) -> dict[str, float]:
@@ -30,9 +33,10 @@ def score(config: Config, state: TrainState) -> dict[str, float]:
 SCORER = Scorer("digits-01234567", score)
 
 
-def record_of(count: int) -> SweepRecord:
+def record_of(count: int, **changes: Any) -> SweepRecord:
     """A sweep of so many tiny members that differ in their seeds, 1 and so on, in one wave."""
-    config = tiny(num_steps=4, every__log=1, every__print=2, every__grid=1, objective__name="minimax", latent__size=4)
+    fixed = {"num_steps": 4, "every__log": 1, "every__print": 2, "every__grid": 1, "objective__name": "minimax"}
+    config = tiny(**fixed, **changes, latent__size=4)
     members = tuple(changed(config, {"seed": 1 + i}) for i in range(count))
     data = DatasetRecord("digits", "", TINY_SHAPE, 64)
     return SweepRecord(FORMAT, "vanilla", swept_fields(members), members, (tuple(range(count)),), data, {})
@@ -61,6 +65,38 @@ def test_members_that_do_not_share_devices_evenly_are_shown_and_written_down_alo
     assert read_results(tmp_path) == before
     write_results(tmp_path, [{name: value for name, value in row.items() if name != "network"} for row in before])
     check_network(tmp_path, "digits-89abcdef")  # Of earlier versions, which do not say.
+
+
+def test_a_wave_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before_to_the_same_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    record = record_of(3, every__checkpoint=2)
+
+    def sweep(path: Path) -> None:
+        path.mkdir(exist_ok=True)
+        table = MemberTable(record)
+        assert (
+            run_sweep(record, random_dataset(64, TINY_SHAPE), path, member_mesh(3), host_store(), table, SCORER) is None
+        )
+
+    sweep(whole)
+    shutil.copytree(whole, cut)
+    results, metrics = (cut / "results.jsonl").read_bytes(), (cut / "metrics" / "1.jsonl").read_bytes()
+    (cut / "results.jsonl").unlink()
+    folder = wave_folder(cut, 0)
+    end = state_digest(folder, 4)
+    for file in (folder / "checkpoints" / "4").rglob("d/*"):
+        file.write_bytes(b"")
+    sweep(cut)
+    assert "jaxgan: warning: the checkpoint of step 4 cannot be read" in capsys.readouterr().err
+    assert checkpoint_steps(folder) == [2, 4]
+    assert state_digest(folder, 4) == end
+    (cut / "results.jsonl").unlink()
+    sweep(cut)  # From what was saved in the place of the damaged one.
+    assert capsys.readouterr().err == ""
+    assert (cut / "results.jsonl").read_bytes() == results
+    assert (cut / "metrics" / "1.jsonl").read_bytes() == metrics
 
 
 @pytest.fixture
