@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -64,6 +65,7 @@ class MemberTable(Terminal):
                 }
             else:
                 self._cells[member] = {"D loss": f"diverged at step {steps[i]:,}"}
+                self._know(member, math.nan)
         due = self._config.every.print
         printed = (due > 0 and step // due > self._step // due) or step == self._config.num_steps
         self._step = step
@@ -76,14 +78,19 @@ class MemberTable(Terminal):
     def recall(self, frechet: Mapping[int, float]) -> None:
         """Takes up distances of members from before an interruption, by which one of them is the best so far."""
         self._cells |= {member: {} for member in frechet if member not in self._cells}
-        self._frechet |= frechet
+        self._frechet = {**self._frechet, **frechet}
 
     def scored(self, member: int, scores: Mapping[str, float]) -> None:
         """Shows the scores of a member."""
-        self._frechet[member] = scores["frechet"]
+        self._know(member, scores["frechet"])
         line = f"{describe(self._record, member)}  Fréchet {scores['frechet']:.2f}  recall {scores['recall/3']:.3f}"
         if self._live is None:
             self.say(f"step {self._step:>9,}  {line}")
+
+    def _know(self, member: int, frechet: float) -> None:
+        """Keeps the newest distance of a member, if it is one; in a new dict, for the table may be drawn meanwhile."""
+        others = {other: known for other, known in self._frechet.items() if other != member}
+        self._frechet = {**others, member: frechet} if math.isfinite(frechet) else others
 
     def warn(self, line: str) -> None:
         """Prints a line to standard error, above the table where there is one."""
@@ -103,13 +110,14 @@ class MemberTable(Terminal):
         table = Table(title=self._title, title_justify="left")
         for name in ("member", "seed", *self._fields, *(label for _, label in _SHOWN), "Fréchet"):
             table.add_column(name, justify="right")
-        best = min(self._frechet, key=self._frechet.__getitem__, default=None)
+        frechet = self._frechet
+        best = min(frechet, key=frechet.__getitem__, default=None)
         room = max(3, self._console.height - _OTHER_LINES)
-        rows = self._rows()
+        rows = self._rows(best)
         for member in rows[:room]:
             config, cells = self._record.members[member], self._cells[member]
             values = [show_value(value) for value in field_values(config, self._fields).values()]
-            score = f"{self._frechet[member]:.2f}" if member in self._frechet else ""
+            score = f"{frechet[member]:.2f}" if member in frechet else ""
             shown = [cells.get(label, "") for _, label in _SHOWN]
             mark = " best" if member == best else ""
             table.add_row(f"{member}{mark}", str(config.seed), *values, *shown, score)
@@ -117,9 +125,8 @@ class MemberTable(Terminal):
             table.caption = f"and {len(rows) - room} more"
         return table
 
-    def _rows(self) -> list[int]:
+    def _rows(self, best: int | None) -> list[int]:
         """The best member, then those of the wave."""
-        best = min(self._frechet, key=self._frechet.__getitem__, default=None)
         first = [] if best is None else [best]
         return [*first, *(member for member in self._members if member != best)]
 

@@ -162,7 +162,7 @@ class Wave:
 
     def is_scored(self, member: int) -> bool:
         """Whether the metrics of a member have scores of this step."""
-        return any(row["step"] == self.step and FRECHET in row for row in read_row_file(self._files[member])[-2:])
+        return any(row["step"] == self.step and FRECHET in row for row in read_row_file(self._files[member])[-1:])
 
     def write_scores(self, member: int, scores: Mapping[str, float]) -> None:
         """Adds the row of scores that training with `--eval-every` writes."""
