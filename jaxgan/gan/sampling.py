@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32, Key
@@ -96,7 +98,7 @@ def generate(
     key: Key[Array, ""],
     n: int,
     latents: Float[Array, "n latent"] | None = None,
-    labels: Labels | None = None,
+    labels: Labels | Sequence[int] | None = None,
 ) -> Float[Array, "n h w c"]:
     """Draws n images in [0, 1] from the average of G where the config keeps one, else from G itself.
 
@@ -117,6 +119,8 @@ def generate(
     """
     if latents is None:
         latents = draw_latents(config, key, n)
+    if isinstance(labels, Sequence):
+        labels = jnp.asarray(labels, jnp.int32)
     if labels is None:
         labels = draw_labels(state, key, n)
     elif state.label_counts is None:

@@ -65,6 +65,7 @@ def test_images_are_of_the_labels_that_are_given_or_of_drawn_ones(state: TrainSt
     images = generate(CONFIG, state, key, 6)
     np.testing.assert_array_equal(images, generate(CONFIG, state, key, 6, labels=drawn))
     np.testing.assert_allclose(images, generate(CONFIG, state, key, 6, labels=jnp.eye(4)[drawn]), atol=1e-6)
+    np.testing.assert_array_equal(images, generate(CONFIG, state, key, 6, labels=drawn.tolist()))
     others = generate(CONFIG, state, key, 6, labels=(drawn + 1) % 4)
     assert (images != others).any(axis=(1, 2, 3)).all()
     logits = discriminate(CONFIG, state, images, drawn)
