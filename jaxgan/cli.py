@@ -144,8 +144,8 @@ def _in_our_words(message: str, arguments: Sequence[str]) -> str:
             return f"{flag[1]} {wanted}, not {value}"
     if stray := re.match(r"Unrecognized options: (?!-)(\S+)", message):
         words = " ".join(arguments).replace("=", " ").split()
-        before = words[words.index(stray[1]) - 1] if stray[1] in words[1:] else ""
-        switch = before.startswith("--")
+        before = words[words.index(stray[1]) - 1] if words.count(stray[1]) == 1 and words[0] != stray[1] else ""
+        switch = before.startswith("--")  # Any other flag would have taken it.
         return f"{before} takes no value: leave out {stray[1]}" if switch else f"{stray[1]} belongs to no flag"
     return message
 

@@ -26,8 +26,8 @@ STEPS = 20
 
 def narrow(config: Config) -> Config:
     """A preset with at most two hidden layers of few units."""
-    gen = replace(config.gen, widths=(8,))
-    disc = replace(config.disc, widths=(8,))
+    gen = replace(config.gen, widths=(8, 8)[: len(config.gen.widths)])
+    disc = replace(config.disc, widths=(8, 8)[: len(config.disc.widths)])
     return replace(config, batch_size=16, gen=gen, disc=disc)
 
 

@@ -158,6 +158,12 @@ def train(
     return succeed(run("train", preset, *SMALL, *fixed, *arguments, compiled=compiled))
 
 
+def train_here(data: Path, run_dir: Path, *arguments: object, preset: str = "vanilla") -> str:
+    """Does what `train` does in this process."""
+    fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", run_dir)
+    return succeed(here("train", preset, *SMALL, *fixed, *arguments))
+
+
 def start(
     data: Path, run_dir: Path, *arguments: object, compiled: Mapping[str, str] = AS_EVER
 ) -> subprocess.Popen[str]:
@@ -206,6 +212,11 @@ def wait_until(arrived: Callable[[], bool], *processes: subprocess.Popen[str], s
 def resume(run_dir: Path, *arguments: object, compiled: Mapping[str, str] = AS_EVER) -> str:
     """Continues a run to its end; its standard output."""
     return succeed(run("train", "--run-dir", run_dir, "--resume", *arguments, compiled=compiled))
+
+
+def resume_here(run_dir: Path, *arguments: object) -> str:
+    """Does what `resume` does in this process."""
+    return succeed(here("train", "--run-dir", run_dir, "--resume", *arguments))
 
 
 def succeed(done: subprocess.CompletedProcess[str]) -> str:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from running import SMALL, complaint, here, prepare_small_data, run, succeed
+from running import complaint, here, prepare_small_data, run, succeed, train_here
 
 from jaxgan import cli
 from jaxgan.config import InputError, LatentConfig
@@ -26,8 +26,7 @@ from jaxgan.sample import main, scaled
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sampled")
     flags = ("--num-steps", "40", "--every.checkpoint", "20", "--conditional")
-    fixed = ("--data.name", "digits", "--data.data-dir", prepare_small_data(root / "data"), "--run-dir", root / "run")
-    succeed(here("train", "vanilla", *SMALL, *fixed, *flags))
+    train_here(prepare_small_data(root / "data"), root / "run", *flags)
     return root / "run"
 
 

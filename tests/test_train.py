@@ -1,17 +1,12 @@
 from __future__ import annotations
 
-import ast
-import inspect
-import itertools
 import json
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,21 +23,21 @@ from running import (
     prepare_small_data,
     refusal,
     restart,
+    resume_here,
     run,
     same_run,
     start,
     state_digest,
     succeed,
     train,
+    train_here,
     wait_until,
 )
 
-from jaxgan import config
-from jaxgan.config import Config, InputError, flag, leaves, with_values
-from jaxgan.presets import DESCRIPTIONS, PRESETS
+from jaxgan.config import InputError
 from jaxgan.runs.directory import owned, read_record
 from jaxgan.runs.journal import read_rows
-from jaxgan.train import _parse, main, split_preset
+from jaxgan.train import main
 
 CADENCES = ("--every.log", "1", "--every.sample", "20", "--every.checkpoint", "20")
 
@@ -59,56 +54,12 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return run_dir, train_here(data, run_dir, *CADENCES, "--num-steps", "100")
 
 
-def train_here(data: Path, run_dir: Path, *arguments: object, preset: str = "vanilla") -> str:
-    """What `train` prints, run in this process."""
-    fixed = ("--data.name", "digits", "--data.data-dir", data, "--run-dir", run_dir)
-    return succeed(here("train", preset, *SMALL, *fixed, *arguments))
-
-
-def resume_here(run_dir: Path, *arguments: object) -> str:
-    """What `resume` prints, run in this process."""
-    return succeed(here("train", "--run-dir", run_dir, "--resume", *arguments))
-
-
 @pytest.fixture
 def copied(finished: tuple[Path, str], tmp_path: Path) -> Path:
     """A copy of the finished run, to damage."""
     target = tmp_path / "copy"
     subprocess.run(["cp", "-r", str(finished[0]), str(target)], check=True)
     return target
-
-
-def test_help_shows_every_preset_with_its_description_and_every_field_with_its_flag() -> None:
-    text = succeed(run("train", "--help"))
-    joined = " ".join(text.split())
-    for name in PRESETS:
-        assert name in joined
-        assert DESCRIPTIONS[name] in joined
-    for name, value in leaves(Config()):
-        assert re.search(re.escape(flag(name)) + r"\b", joined), name
-        if isinstance(value, bool):
-            assert f"{flag(name)}, {negated(name)}" in joined, name
-
-
-def test_every_field_has_a_help_text() -> None:
-    groups = {"OptimizerConfig", "GeneratorConfig", "DiscriminatorConfig", "LatentConfig"}
-    groups |= {"ObjectiveConfig", "AugmentConfig", "DataConfig", "EveryConfig"}
-    seen = 0
-    for body in (node.body for node in ast.parse(inspect.getsource(config)).body if isinstance(node, ast.ClassDef)):
-        for field, text in itertools.pairwise(body):
-            if isinstance(field, ast.AnnAssign) and ast.unparse(field.annotation) not in groups:
-                # tyro takes the string that stands under a field.
-                assert isinstance(text, ast.Expr), ast.unparse(field)
-                assert isinstance(text.value, ast.Constant)
-                assert len(str(text.value.value).split()) >= 2, ast.unparse(field)
-                seen += 1
-    # Both players have an optimiser of four fields.
-    assert seen == sum(1 for _ in leaves(Config())) - 4
-
-
-def test_help_and_import_load_no_jax() -> None:
-    code = "import sys, jaxgan, jaxgan.train; jaxgan.train.split_preset([]); assert 'jax' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_training_never_imports_tensorflow_or_another_framework(data: Path, tmp_path: Path) -> None:
@@ -122,90 +73,6 @@ def test_training_never_imports_tensorflow_or_another_framework(data: Path, tmp_
     arguments += ["--run-dir", str(tmp_path / "run"), "--every.log", "1"]
     where = environment(PYTHONPATH=str(tmp_path), **QUICKLY)
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL, env=where)
-
-
-def words(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
-
-
-def changed(name: str, value: Any) -> Any:
-    """Another value of a field that is allowed in the preset `modern`."""
-    special: dict[str, Any] = {
-        "gen.widths": (7, 8, 9),
-        "disc.widths": (3,),
-        "gen.activation": "silu",
-        "disc.activation": "relu",
-        "gen.initializer": "he_normal",
-        "disc.initializer": "lecun_normal",
-        "gen.output": "sigmoid",
-        "latent.prior": "uniform",
-        "objective.name": "wasserstein",
-        "data.name": "kmnist",
-        "data.data_dir": Path("some where"),
-        "data.manual_dir": Path("/else/where"),
-        "data.order": "replacement",
-        "data.resident": "host",
-    }
-    if name in special:
-        return special[name]
-    return value + 1 if isinstance(value, int) else value / 2 + 0.125
-
-
-def negated(name: str) -> str:
-    group, dot, last = name.rpartition(".")
-    return flag(f"{group}{dot}no-{last}")
-
-
-# The two that need another objective than the default's have a test of their own.
-PLAIN = [
-    name
-    for name, value in leaves(Config())
-    if not isinstance(value, bool) and name not in ("objective.real_label", "objective.updates")
-]
-
-
-@pytest.mark.parametrize("name", PLAIN)
-def test_a_flag_sets_its_field_and_no_other(name: str) -> None:
-    wanted = changed(name, dict(leaves(PRESETS["modern"]))[name])
-    parsed = dict(leaves(_parse(PRESETS["modern"], [flag(name), *words(wanted)]).config))
-    assert parsed == {**dict(leaves(PRESETS["modern"])), name: wanted}
-
-
-BOOLEANS = [name for name, value in leaves(Config()) if isinstance(value, bool)]
-
-
-@pytest.mark.parametrize("name", BOOLEANS)
-def test_a_flag_without_a_value_and_its_opposite_set_their_field_and_no_other(name: str) -> None:
-    # `modern` has penalties, with which no D has batch norm, and scores nothing.
-    base = with_values(PRESETS["modern"], {"objective.r1": 0.0, "objective.r2": 0.0, "eval_every": 100})
-    before = dict(leaves(base))
-    for spelled, value in ((flag(name), True), (negated(name), False)):
-        assert dict(leaves(_parse(base, [spelled]).config)) == {**before, name: value}
-
-
-def test_dependent_flags_set_their_fields() -> None:
-    arguments = ["--objective.updates", "halves", "--objective.real-label", "0.9"]
-    vanilla = PRESETS["vanilla"]
-    wanted = replace(vanilla, objective=replace(vanilla.objective, updates="halves", real_label=0.9))
-    assert _parse(vanilla, arguments).config == wanted
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_a_leading_preset_is_the_config_it_names(name: str) -> None:
-    preset, rest = split_preset([name, "--seed", "3"])
-    assert preset == name
-    assert _parse(PRESETS[name], rest).config == replace(PRESETS[name], seed=3)
-
-
-def test_an_unknown_preset_is_refused_with_a_suggestion() -> None:
-    with pytest.raises(InputError, match=r"no preset 'vanila'.*did you mean vanilla\?"):
-        split_preset(["vanila"])
-
-
-@pytest.mark.parametrize("words", [["vanilla", "best"], ["--num-steps", "200", "best"]])
-def test_a_preset_in_another_place_is_refused_with_where_it_belongs(words: list[str]) -> None:
-    assert refusal(main, *words) == "best: a preset is named once, and before all flags"
-    assert split_preset(["--run-dir", "best"]) == (None, ["--run-dir", "best"])
 
 
 def test_a_run_leaves_everything_that_it_promises(finished: tuple[Path, str]) -> None:
@@ -398,39 +265,6 @@ def test_divergence_leaves_the_last_good_checkpoint_and_saves_no_bad_state(data:
     assert again.returncode == 3
     assert found[0] in again.stderr
     assert "jaxgan: warning: its figures could not be drawn" in again.stderr
-
-
-BAD_FLAGS = [
-    (["--num-steps", "many"], "--num-steps"),
-    (["--no-such-field", "1"], "--no-such-field"),
-    (["--gen.widths"], "--gen.widths"),
-    (["--gen.widths", "8", "x"], "--gen.widths"),
-    (["--batch-size", "0"], "--batch-size"),
-    (["--gen.optimizer.learning-rate", "-1"], "--gen.optimizer.learning-rate"),
-    (["--objective.name", "vanilla"], "--objective.name"),
-    (["--objective.real-label", "0"], "--objective.real-label"),
-    (["--objective.updates", "halves"], "--objective.updates"),
-    (["--keep-best"], "--eval-every"),
-    (["--eval-every", "100", "--data.holdout", "0"], "--data.holdout"),
-    (["--eval-every", "-5"], "--eval-every"),
-    (["--seed"], "--seed"),
-    (["--num-steps", "3", "4"], "4 belongs to no flag"),
-    (["--conditional", "yes"], "--conditional takes no value: leave out yes"),
-    (["--no-conditional=true"], "--no-conditional takes no value: leave out true"),
-    (["bogus"], "no preset 'bogus'"),
-    (["vanilla", "bogus"], "bogus"),
-]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"), BAD_FLAGS, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
-)
-def test_a_bad_flag_ends_with_one_line_that_names_it_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], named: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert named in refusal(main, *arguments)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_folders_named_from_here_are_recorded_as_they_are_everywhere(

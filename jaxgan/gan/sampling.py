@@ -98,7 +98,7 @@ def generate(
     key: Key[Array, ""],
     n: int,
     latents: Float[Array, "n latent"] | None = None,
-    labels: Labels | Sequence[int] | None = None,
+    labels: Labels | Sequence[int] | Sequence[Sequence[float]] | None = None,
 ) -> Float[Array, "n h w c"]:
     """Draws n images in [0, 1] from the average of G where the config keeps one, else from G itself.
 
@@ -120,7 +120,7 @@ def generate(
     if latents is None:
         latents = draw_latents(config, key, n)
     if isinstance(labels, Sequence):
-        labels = jnp.asarray(labels, jnp.int32)
+        labels = jnp.asarray(labels)
     if labels is None:
         labels = draw_labels(state, key, n)
     elif state.label_counts is None:

@@ -64,8 +64,12 @@ def test_images_are_of_the_labels_that_are_given_or_of_drawn_ones(state: TrainSt
     assert drawn is not None
     images = generate(CONFIG, state, key, 6)
     np.testing.assert_array_equal(images, generate(CONFIG, state, key, 6, labels=drawn))
-    np.testing.assert_allclose(images, generate(CONFIG, state, key, 6, labels=jnp.eye(4)[drawn]), atol=1e-6)
+    weights = generate(CONFIG, state, key, 6, labels=jnp.eye(4)[drawn])
+    np.testing.assert_allclose(images, weights, atol=1e-6)
     np.testing.assert_array_equal(images, generate(CONFIG, state, key, 6, labels=drawn.tolist()))
+    halves = np.full((6, 4), [0.5, 0.5, 0.0, 0.0], np.float32)
+    between = generate(CONFIG, state, key, 6, labels=halves.tolist())
+    np.testing.assert_array_equal(between, generate(CONFIG, state, key, 6, labels=jnp.asarray(halves)))
     others = generate(CONFIG, state, key, 6, labels=(drawn + 1) % 4)
     assert (images != others).any(axis=(1, 2, 3)).all()
     logits = discriminate(CONFIG, state, images, drawn)
