@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jaxgan.gan.program import train_steps
     from jaxgan.gan.sampling import discriminate, generate
     from jaxgan.gan.state import TrainState, init_state
-    from jaxgan.gan.updates import discriminator_update, generator_update, train_step
+    from jaxgan.gan.updates import discriminator_update, generator_update, simultaneous_update, train_step
     from jaxgan.metrics.scores import score
     from jaxgan.presets import PRESETS
     from jaxgan.runs.loading import load_run
@@ -37,6 +37,7 @@ _HOMES = {
     "load_dataset": "data.dataset",
     "load_run": "runs.loading",
     "score": "metrics.scores",
+    "simultaneous_update": "gan.updates",
     "train_step": "gan.updates",
     "train_steps": "gan.program",
 }
@@ -58,6 +59,7 @@ __all__ = [
     "load_dataset",
     "load_run",
     "score",
+    "simultaneous_update",
     "train_step",
     "train_steps",
 ]

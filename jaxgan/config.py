@@ -94,6 +94,9 @@ class LatentConfig:
     """Use the same latents for the discriminator's and the generator's update of a step."""
     scale: float = 1.0
     """How many times as large latents are in sampling as in training: more variety above 1, cleaner images below."""
+    label_scale: float = 1.0
+    """How many times as large labels are in sampling as in training, where players are told them: classes further apart
+    above 1."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,10 @@ class ObjectiveConfig:
     """Weight (lambda) of the Wasserstein gradient penalty between real and fake; 0 leaves it out."""
     penalty_every: int = 1
     """Steps between gradient penalties, counted from step 0; each weighs as much as those that it stands for."""
-    updates: Literal["joint", "halves"] = "joint"
-    """One discriminator update on real and fake, or two: on batch_size / 2 real, then batch_size / 2 fake images."""
+    updates: Literal["joint", "halves", "simultaneous"] = "joint"
+    """A step's updates: the discriminator's on real and fake, then the generator's (joint); the discriminator's on
+    batch_size / 2 real images, that on batch_size / 2 fake ones, then the generator's (halves); or both players' from
+    one batch of fakes, each against the other as it was before, at two thirds of the time or so (simultaneous)."""
 
     @property
     def is_cross_entropy(self) -> bool:
@@ -243,6 +248,7 @@ class Config:
         It is the static argument of jit: configs of equal structure share one program. The numbers that were
         taken out are in `TrainState.hyper`.
         """
+        simultaneous = self.objective.updates == "simultaneous"  # Its players always share latents.
         objective = replace(
             self.objective,
             real_label=1.0,
@@ -259,7 +265,7 @@ class Config:
             average_warmup=self.average_warmup if self.average_decay > 0 else 9,
             gen=_structure(self.gen),
             disc=_structure(self.disc),
-            latent=replace(self.latent, scale=1.0),
+            latent=replace(self.latent, shared=self.latent.shared or simultaneous, scale=1.0, label_scale=1.0),
             objective=objective,
             augment=AugmentConfig(shift=self.augment.shift),
             data=DataConfig(order=self.data.order),
@@ -371,7 +377,7 @@ def _ranges() -> dict[str, tuple[str, Any]]:
     whole("augment.shift", 0, 16)
     rule(_WEIGHTS, "must be a finite number, 0 or more", lambda x: 0 <= x < math.inf)
     rule(_FRACTIONS, "must be in [0, 1)", lambda x: 0 <= x < 1)
-    rule("latent.scale", f"must be above 0 and at most {_SCALE_MAX}", lambda x: 0 < x <= _SCALE_MAX)
+    rule("latent.scale latent.label_scale", f"must be above 0 and at most {_SCALE_MAX}", lambda x: 0 < x <= _SCALE_MAX)
     rule("objective.real_label augment.probability", "must be in (0, 1]", lambda x: 0 < x <= 1)
     for player in ("gen", "disc"):
         rule(f"{player}.widths", f"must name one or more hidden layers of 1 to {_WIDTH_MAX} units", _are_widths)

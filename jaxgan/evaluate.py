@@ -11,7 +11,7 @@ import tyro
 
 from jaxgan import cli, yardsticks
 from jaxgan.config import Config, InputError, with_values
-from jaxgan.sample import LatentScale, scaled, wanted_step
+from jaxgan.sample import LabelScale, LatentScale, Run, scaled, wanted_step
 
 if TYPE_CHECKING:
     from jax import Array
@@ -31,7 +31,7 @@ _SHOWN = 4  # Checkpoints that the table has room for.
 class Arguments:
     """What the command line says."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Run
     """Run directory, or the name of a published generator, whose scores are only printed."""
     checkpoint: str | None = None
     """Step to score, or best; by default the newest."""
@@ -50,6 +50,8 @@ class Arguments:
     """Seed of the latents and of the reference rows."""
     latent_scale: LatentScale = None
     """How many times as large latents are as in training; by default what the run says."""
+    label_scale: LabelScale = None
+    """How many times as large labels are as in training; by default what the run says."""
     data_dir: Annotated[Path | None, tyro.conf.arg(name="data.data-dir")] = None
     """Folder of prepared data sets, where it is no longer that of the run."""
     manual_dir: Annotated[Path | None, tyro.conf.arg(name="data.manual-dir")] = None
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
 
     record, states = _open(wanted)
     record = _moved(record, wanted)
-    config = scaled(record.config, wanted.latent_scale)
+    config = scaled(record.config, wanted.latent_scale, wanted.label_scale)
     yardstick = yardsticks.prepare_yardstick(record, wanted.against)
     if wanted.num > (most := max(MOST_IMAGES, len(yardstick.training))):
         raise InputError(
@@ -83,6 +85,7 @@ def main(arguments: Sequence[str]) -> int:
         num=wanted.num,
         draws=wanted.draws or (1 if wanted.every_checkpoint else 3),
         latent_scale=config.latent.scale,
+        label_scale=config.latent.label_scale,
         seed=wanted.seed,
     )
     references = yardsticks.reference_rows(
@@ -98,11 +101,11 @@ def main(arguments: Sequence[str]) -> int:
     if published:
         print(*_report(wanted, replace(found, checkpoints=dict(rows))), sep="\n")
         return 0
-    whole, aside, unwritten = found, None, None
+    run, whole, aside, unwritten = Path(wanted.run), found, None, None
     for step, row in rows:
         found = replace(found, checkpoints={**found.checkpoints, step: row})
         try:  # At once, so that an interruption loses no checkpoint that was scored.
-            whole, moved = scores.add_scores(wanted.run, found)
+            whole, moved = scores.add_scores(run, found)
             aside = aside or moved
         except OSError as error:
             unwritten = error
@@ -113,9 +116,9 @@ def main(arguments: Sequence[str]) -> int:
         print(f"moved what {scores.SCORES} held, of another protocol or damaged, to {aside}")
     written = [scores.SCORES]
     if len(whole.checkpoints) > 1:
-        scores.write_score_curves(whole, wanted.run / scores.SCORES_PLOT)
+        scores.write_score_curves(whole, run / scores.SCORES_PLOT)
         written.append(scores.SCORES_PLOT)
-    print(f"wrote {' and '.join(str(wanted.run / name) for name in written)}")
+    print(f"wrote {' and '.join(str(run / name) for name in written)}")
     return 0
 
 
@@ -141,10 +144,11 @@ def _open(wanted: Arguments) -> tuple[RunRecord, Iterable[TrainState]]:
         return record, [state]
     if is_published(wanted.run):
         raise InputError(f"--every-checkpoint: the published generator {wanted.run} has none to choose from")
-    record = read_record(wanted.run)
-    if not (steps := checkpoint_steps(wanted.run)):
-        raise InputError(f"{wanted.run} has no checkpoint yet")
-    return record, _readable_states(wanted.run, record, steps)
+    run = Path(wanted.run)
+    record = read_record(run)
+    if not (steps := checkpoint_steps(run)):
+        raise InputError(f"{run} has no checkpoint yet")
+    return record, _readable_states(run, record, steps)
 
 
 def _readable_states(run: Path, record: RunRecord, steps: Sequence[int]) -> Iterator[TrainState]:
@@ -256,7 +260,9 @@ def _report(wanted: Arguments, found: Scores) -> list[str]:
     protocol = found.protocol
     shown = {f"step {step:,}": row for step, row in list(found.checkpoints.items())[-_SHOWN:]}
     spread = f", mean ± standard deviation of {protocol.draws} draws" if protocol.draws > 1 else ""
-    images = f"images of latents scaled by {protocol.latent_scale:g}" if protocol.latent_scale != 1.0 else "images"
+    scales = {"latents": protocol.latent_scale, "labels": protocol.label_scale}
+    scaled = " and ".join(f"{name} scaled by {scale:g}" for name, scale in scales.items() if scale != 1.0)
+    images = f"images of {scaled}" if scaled else "images"
     lines = [
         f"{wanted.run}: {protocol.num:,} {images} against the {protocol.against} images of {protocol.dataset}{spread}",
         f"features of {protocol.network}, which classifies {found.network_accuracy:.2%} of the test images",

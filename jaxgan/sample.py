@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from jaxgan.gan.state import TrainState
     from jaxgan.runs.loading import Step
 
+Run = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+"""What `sample` and `evaluate` are given; no path, which would forget that ./best is none of the published names."""
+
 LatentScale = Annotated[float | None, tyro.conf.arg(name="latent.scale")]
-"""The flag of `sample` and `evaluate`, with the name that it has in `train`."""
+LabelScale = Annotated[float | None, tyro.conf.arg(name="latent.label-scale")]
+"""Flags of `sample` and `evaluate`, with the names that they have in `train`."""
 
 _PIECE = 8192  # Images drawn in one program, so that a million of them fit into memory.
 
@@ -29,7 +33,7 @@ _PIECE = 8192  # Images drawn in one program, so that a million of them fit into
 class Arguments:
     """What the command line says."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Run
     """Run directory, or the name of a published generator."""
     num: int = 64
     """How many images; with --interpolate or a .gif the pictures of the walk."""
@@ -43,6 +47,8 @@ class Arguments:
     """Seed of the latents, and of the classes."""
     latent_scale: LatentScale = None
     """How many times as large latents are as in training; by default what the run says."""
+    label_scale: LabelScale = None
+    """How many times as large labels are as in training; by default what the run says."""
     checkpoint: str | None = None
     """Step to sample from, or best (of a run with --keep-best); by default the newest."""
     interpolate: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -61,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
 
     record, state = load_generator(wanted.run, wanted_step(wanted.checkpoint))
     _check_labels(wanted, state)
-    images = draw(scaled(record.config, wanted.latent_scale), state, wanted)
+    images = draw(scaled(record.config, wanted.latent_scale, wanted.label_scale), state, wanted)
     try:
         write(images, wanted.out)
     except OSError as error:
@@ -112,13 +118,16 @@ def wanted_step(checkpoint: str | None) -> Step:
     return int(checkpoint)
 
 
-def scaled(config: Config, scale: float | None) -> Config:
-    """The config with another `latent.scale`, where there is one.
+def scaled(config: Config, latent_scale: float | None, label_scale: float | None) -> Config:
+    """The config with another `latent.scale` and `latent.label_scale`, where there are any.
 
     Raises:
-        InputError: It is no finite number above 0.
+        InputError: They are no finite numbers above 0, or there are no labels to scale.
     """
-    return config if scale is None else with_values(config, {"latent.scale": scale})
+    if label_scale is not None and not config.conditional:
+        raise InputError("--latent.label-scale: the generator was trained without labels")
+    scales = {"latent.scale": latent_scale, "latent.label_scale": label_scale}
+    return with_values(config, {name: scale for name, scale in scales.items() if scale is not None})
 
 
 def draw(config: Config, state: TrainState, wanted: Arguments) -> Float[np.ndarray, "n h w c"]:

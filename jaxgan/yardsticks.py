@@ -210,7 +210,7 @@ def reference_rows(
     """The scores of real images, centroids, one image repeated, and noise; measured once and kept beside the data."""
     from jaxgan.data.folders import prepared_folder
 
-    protocol = replace(protocol, draws=REFERENCE_DRAWS, latent_scale=1.0)
+    protocol = replace(protocol, draws=REFERENCE_DRAWS, latent_scale=1.0, label_scale=1.0)
     of = f"{protocol.network}-{protocol.against}-{protocol.num}-{seed}"
 
     def measure(kind: str, score: Callable[[Any, int], dict[str, float]]) -> dict[str, Row]:

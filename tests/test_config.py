@@ -45,6 +45,7 @@ ROWS: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = [
         ]
     ),
     ("latent.size", (0, -1, 2**16 + 1), (1, 1000)),
+    ("latent.label_scale", (0.0, -1.0, 1000.1, *INFINITE), (0.5, 1, 2.0)),
     ("latent.scale", (0.0, -1.0, 1000.1, *INFINITE), (0.5, 1, 2.0)),
     ("augment.shift", (-1, 17, True), (0, 16)),
     ("augment.probability", (0.0, -0.1, 1.1, *INFINITE), (1e-3, 1.0)),
@@ -69,7 +70,7 @@ WORDS = {
     "disc.initializer": "glorot_uniform, he_normal, lecun_normal",
     "latent.prior": "normal, uniform",
     "objective.name": "minimax, non_saturating, least_squares, wasserstein, hinge, relativistic",
-    "objective.updates": "joint, halves",
+    "objective.updates": "joint, halves, simultaneous",
     "data.name": "auto, mnist, fashion_mnist, kmnist, digits, stacked_mnist",
     "data.order": "epochs, replacement",
     "data.resident": "auto, device, host",
@@ -257,6 +258,7 @@ NUMBERS: dict[str, Any] = {
         for name in ("learning_rate", "b1", "b2", "epsilon")
     },
     "latent.scale": 1.5,
+    "latent.label_scale": 1.5,
     "objective.real_label": 0.9,
     "objective.penalty_every": 4,  # Where there is no penalty, as here.
     "augment.probability": 0.25,

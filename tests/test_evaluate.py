@@ -174,7 +174,7 @@ def test_images_of_a_class_that_the_run_was_never_told_are_refused(scored: Score
     fewer = state._replace(label_counts=state.label_counts[:9])
     yardstick = prepare_yardstick(record, "test")
     with pytest.raises(InputError, match="the test images show class 9, which no training image of the run has"):
-        score_generator(Arguments(scored.path, num=64), 1, record.config, fewer, yardstick, with_disc=True)
+        score_generator(Arguments(str(scored.path), num=64), 1, record.config, fewer, yardstick, with_disc=True)
 
 
 def test_what_cannot_be_kept_for_the_next_time_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,10 +235,12 @@ def test_the_best_checkpoint_is_scored_by_its_name_on_data_that_were_moved(
 
 
 def test_training_images_are_no_reference_for_themselves(scored_copy: Path) -> None:
-    text = succeed(here("evaluate", scored_copy, *FEW, "--against", "train", "--latent.scale", "1.5"))
-    assert "64 images of latents scaled by 1.5 against the train images of digits" in text
+    text = succeed(
+        here("evaluate", scored_copy, *FEW, "--against", "train", "--latent.scale", "1.5", "--latent.label-scale", "2")
+    )
+    assert "64 images of latents scaled by 1.5 and labels scaled by 2 against the train images of digits" in text
     found = read_scores(scored_copy / "scores.json")
-    assert (found.protocol.against, found.protocol.latent_scale) == ("train", 1.5)
+    assert (found.protocol.against, found.protocol.latent_scale, found.protocol.label_scale) == ("train", 1.5, 2.0)
     # The row of real images is drawn from other training images than those that it is scored against.
     assert means(found.references["real"])["frechet"] > 0.01
     assert means(found.references["real"])["coverage/5"] < 0.99

@@ -32,6 +32,7 @@ COMMON: dict[str, Any] = {
     "latent.size": 100,
     "latent.shared": False,
     "latent.scale": 1.0,
+    "latent.label_scale": 1.0,
     "objective.name": "non_saturating",
     "objective.real_label": 1.0,
     "objective.r1": 0.0,

@@ -140,12 +140,16 @@ def test_a_walk_is_closed_smooth_and_stays_where_the_prior_is_likely(prior: str,
         assert np.abs(walk).max() <= 1
 
 
-def test_a_scale_is_that_of_the_run_or_of_the_command_and_moves_walks_too() -> None:
+def test_scales_are_those_of_the_run_or_of_the_command_and_move_walks_too() -> None:
     config = replace(PRESETS["modern"], latent=LatentConfig(scale=1.2))
-    assert scaled(config, None) is config
-    assert scaled(config, 0.7) == replace(config, latent=LatentConfig(scale=0.7))
-    walk, wider = (walk_latents(scaled(config, scale), jax.random.key(0), 20) for scale in (1.0, 1.2))
+    assert scaled(config, None, None) == config
+    assert scaled(config, 0.7, None) == replace(config, latent=LatentConfig(scale=0.7))
+    walk, wider = (walk_latents(scaled(config, scale, None), jax.random.key(0), 20) for scale in (1.0, 1.2))
     np.testing.assert_allclose(wider, 1.2 * np.asarray(walk), rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match=r"--latent\.label-scale: the generator was trained without labels"):
+        scaled(config, None, 1.5)
+    conditional = replace(config, conditional=True)
+    assert scaled(conditional, None, 1.5) == replace(conditional, latent=LatentConfig(scale=1.2, label_scale=1.5))
 
 
 def test_spherical_interpolation_keeps_the_norm_and_the_angle() -> None:
@@ -175,6 +179,7 @@ BAD = [
     (["--labels", "3", "-1"], "0 to 9, not 3 -1"),
     (["--labels"], "0 to 9, not nothing"),
     (["--latent.scale", "0"], "--latent.scale must be above 0 and at most 1000, not 0.0"),
+    (["--latent.label-scale", "-2"], "--latent.label-scale must be above 0 and at most 1000, not -2.0"),
     (["--out", "picture.jpeg"], "picture.jpeg"),
     (["--checkpoint", "7"], "20, 40"),
     (["--no-such-flag"], "--no-such-flag"),
@@ -266,6 +271,7 @@ def test_a_published_generator_is_opened_in_python_by_its_name(tmp_path: Path) -
     ("name", "told"),
     [
         ("Bset", r"no published generator of that name \(best, modern\); did you mean best\?"),
+        ("./best", r"no published generator of that name \(best, modern\); did you mean best\?"),
         ("vanilla", r"no published generator of that name \(best, modern\); python -m jaxgan.train makes runs"),
     ],
 )

@@ -53,6 +53,10 @@ def step_flops(config: Config, image_shape: Sequence[int] = IMAGE_SHAPE) -> int:
         2 * forward_disc + 2 * hidden if weight else forward_disc + back_disc for weight in (objective.r1, objective.r2)
     ]
     disc_update = sum(sides) + 4 * hidden * (objective.gradient_penalty > 0)
+    if objective.updates == "simultaneous":
+        # Fakes and D's answers are those of its own update; a way back to the images is left, where R2 has not been it.
+        gen_update = forward_gen + back_gen + (0 if objective.r2 else forward_disc)
+        return 2 * config.batch_size * (disc_update + gen_update)
     gen_update = forward_gen + forward_disc + forward_disc + back_gen
     if not objective.has_halves:
         gen_update += forward_disc  # G's loss compares with real images, judged by the new D.

@@ -12,7 +12,7 @@ from jaxgan.config import Config
 from jaxgan.gan.batches import from_unit, to_unit
 from jaxgan.gan.compiled import compiled
 from jaxgan.gan.labels import Labels, check_labels, condition_on, draw_labels
-from jaxgan.gan.networks import judge, synthesize
+from jaxgan.gan.networks import Condition, judge, synthesize
 from jaxgan.gan.state import TrainState
 
 
@@ -103,7 +103,8 @@ def generate(
     """Draws n images in [0, 1] from the average of G where the config keeps one, else from G itself.
 
     Batch norm uses its moving averages, so that an image depends on its own latents only. They are those of G itself,
-    for the average of G as well.
+    for the average of G as well. Labels, drawn or given, are made `latent.label_scale` times as large as in training:
+    latents from further out (`draw_latents`) blur what is what, and larger labels make up for it.
 
     Args:
         config: What the run is.
@@ -130,15 +131,17 @@ def generate(
     for name, given in (("latents", latents), ("labels", labels)):
         if given is not None and given.shape[0] != n:
             raise ValueError(f"{name}: there are {given.shape[0]}, not n = {n}")
-    return _generate(config, state, latents, labels)
+    condition = condition_on(state, labels)
+    if condition is not None and config.latent.label_scale != 1.0:
+        condition = config.latent.label_scale * condition
+    return _generate(config, state, latents, condition)
 
 
 @compiled
 def _generate(
-    config: Config, state: TrainState, latents: Float[Array, "n latent"], labels: Labels | None
+    config: Config, state: TrainState, latents: Float[Array, "n latent"], condition: Condition
 ) -> Float[Array, "n h w c"]:
     params = state.params.gen if state.average is None else state.average
-    condition = condition_on(state, labels)
     return to_unit(config, synthesize(config, params, state.batch_stats.gen, latents, condition, training=False)[0])
 
 

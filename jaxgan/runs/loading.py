@@ -27,32 +27,34 @@ def load_run(run: str | Path, checkpoint: Step = None) -> tuple[Config, TrainSta
     Raises:
         InputError: There is no such run, generator or checkpoint, or it is damaged.
     """
-    record, state = load_generator(Path(run), checkpoint)
+    record, state = load_generator(run, checkpoint)
     return record.config, state
 
 
-def load_generator(run: Path, step: Step) -> tuple[RunRecord, TrainState]:
+def load_generator(run: str | Path, step: Step) -> tuple[RunRecord, TrainState]:
     """A run's record and one of its states; or a published generator, where no run directory has its name.
 
     Raises:
         InputError: There is no such run, generator or checkpoint, or it is damaged.
     """
     if not is_published(run):
-        if not run.exists():
+        path = Path(run)
+        if not path.exists():
             raise InputError(_missing(run))
-        record = read_record(run)
-        return record, load_state(run, record, step)
+        record = read_record(path)
+        return record, load_state(path, record, step)
     if step is not None:
         raise InputError(f"--checkpoint {step}: the published generator {run} has none to choose from")
     return load_published(str(run))
 
 
-def is_published(run: Path) -> bool:
-    """Whether it names a published generator, and no directory of a run or sweep."""
-    return str(run) in published_names() and not holds_run(run) and not (run / SWEEP).is_file()
+def is_published(run: str | Path) -> bool:
+    """Whether it names a published generator, and no directory of a run or sweep; "./best" names a directory."""
+    path = Path(run)
+    return str(run) in published_names() and not holds_run(path) and not (path / SWEEP).is_file()
 
 
-def _missing(run: Path) -> str:
+def _missing(run: str | Path) -> str:
     names = published_names()
     close = difflib.get_close_matches(str(run).lower(), names, 1)
     hint = f"did you mean {close[0]}?" if close else "python -m jaxgan.train makes runs"

@@ -70,6 +70,7 @@ class Protocol:
     """Generated images of a draw."""
     draws: int
     latent_scale: float = 1.0
+    label_scale: float = 1.0
     seed: int | None = None
     """Of the latents and of the reference rows; None where an earlier version has not told it."""
 

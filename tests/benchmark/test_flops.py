@@ -93,6 +93,16 @@ def test_a_relativistic_generator_looks_at_real_images_too() -> None:
     assert step_flops(relativistic, SHAPE) - step_flops(SMALL, SHAPE) == 2 * 4 * DISC
 
 
+def test_simultaneous_updates_share_fakes_and_answers() -> None:
+    def flops(**changes: object) -> int:
+        return step_flops(replace(SMALL, objective=replace(PLAIN, updates="simultaneous", **changes)), SHAPE)  # pyright: ignore[reportArgumentType]
+
+    # One way through G, and D's way back to the images; R2 goes that way, too, and has the layer of 7 x 1 in common.
+    assert flops() == 2 * 4 * (2 * (DISC + DISC + 7) + GEN + GEN + 5 * 6 + DISC)
+    assert flops(r2=1.0) - flops() == 2 * 4 * (2 * 6 * 7 - 7 - DISC)
+    assert flops(name="relativistic") == flops()
+
+
 def test_second_derivatives_of_smooth_activations_are_refused_rather_than_left_out() -> None:
     smooth = replace(SMALL, disc=replace(SMALL.disc, activation="silu"))
     assert step_flops(smooth, SHAPE) == step_flops(SMALL, SHAPE)
@@ -102,6 +112,10 @@ def test_second_derivatives_of_smooth_activations_are_refused_rather_than_left_o
 
 WASSERSTEIN = ObjectiveConfig(name="wasserstein", r1=0.0, r2=0.0, gradient_penalty=10.0)
 COUNTED = {name: PRESETS[name] for name in ("vanilla", "deep-batchnorm", "modern")}
+COUNTED |= {
+    f"{name}, simultaneous": replace(preset, objective=replace(preset.objective, updates="simultaneous"))
+    for name, preset in (("vanilla", PRESETS["vanilla"]), ("modern", PRESETS["modern"]))
+}
 COUNTED["wasserstein"] = replace(PRESETS["gaussian-leaky"], objective=WASSERSTEIN)
 
 

@@ -96,6 +96,16 @@ def test_labels_that_do_not_fit_are_refused(state: TrainState) -> None:
         generate(PLAIN, start(PLAIN), key, 3, labels=jnp.zeros(3, jnp.int32))
 
 
+def test_a_scale_makes_labels_larger_in_sampling_whether_they_are_drawn_or_given(state: TrainState) -> None:
+    key, large = jax.random.key(1), replace(CONFIG, latent=replace(CONFIG.latent, label_scale=1.5))
+    drawn = draw_labels(state, key, 6)
+    assert drawn is not None
+    by_hand = generate(CONFIG, state, key, 6, labels=1.5 * jax.nn.one_hot(drawn, 4))
+    for labels in (None, drawn, jax.nn.one_hot(drawn, 4)):
+        np.testing.assert_array_equal(generate(large, state, key, 6, labels=labels), by_hand)
+    assert (np.asarray(by_hand) != np.asarray(generate(CONFIG, state, key, 6))).any(axis=(1, 2, 3)).all()
+
+
 def test_a_walk_goes_from_class_to_class(state: TrainState) -> None:
     n = 3 * WALK_PICTURES
     weights = walk_labels(state, jax.random.key(0), n, jnp.array([2, 0, 3]))

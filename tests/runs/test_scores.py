@@ -137,6 +137,7 @@ def test_reference_rows_keep_what_the_new_scores_lack(tmp_path: Path) -> None:
         {"draws": 1},
         {"fingerprint": "cd" * 32},
         {"latent_scale": 1.5},
+        {"label_scale": 1.5},
         {"seed": 1},
     ],
     ids=str,
