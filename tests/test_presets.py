@@ -192,6 +192,7 @@ def test_best_and_stacked_are_modern_for_longer_and_on_other_data() -> None:
     cadences = {"every.log", "every.print", "every.sample", "every.checkpoint"}
     loss = {"objective.name", "latent.shared"}
     gammas = {"objective.r1", "objective.r2", "objective.penalty_every"}
+    sampling = {"latent.scale", "latent.label_scale"}
     differ = {name: {k for k, v in leaves(PRESETS[name]) if v != modern[k]} for name in ("best", "stacked")}
     assert differ == {
         "best": schedule
@@ -199,7 +200,8 @@ def test_best_and_stacked_are_modern_for_longer_and_on_other_data() -> None:
         | cadences
         | loss
         | gammas
-        | {"disc.widths", "conditional", "average_decay", "average_warmup", "latent.scale"}
+        | sampling
+        | {"disc.widths", "conditional", "average_decay", "average_warmup", "objective.updates"}
         | {"augment.shift", "augment.probability"},
         "stacked": schedule
         | rates
@@ -207,12 +209,13 @@ def test_best_and_stacked_are_modern_for_longer_and_on_other_data() -> None:
         | {"disc.widths", "disc.activation", "disc.black_at_zero", "latent.scale", "data.name"},
     }
     best, stacked = PRESETS["best"], PRESETS["stacked"]
-    assert (best.num_steps, best.decay_start, best.decay_steps, best.latent.scale) == (70_000, 4000, 71_000, 1.12)
+    assert (best.num_steps, best.decay_start, best.decay_steps) == (85_000, 4000, 93_000)
+    assert (best.latent.scale, best.latent.label_scale) == (1.16, 1.08)
     assert (best.gen.optimizer.learning_rate, best.conditional) == (5e-4, True)
-    assert (best.average_decay, best.average_warmup) == (0.99992, 4)
+    assert (best.average_decay, best.average_warmup) == (0.99994, 4)
     assert (best.augment.shift, best.augment.probability) == (1, 0.25)
     assert best.objective.r1 == best.objective.r2 == 0.1
-    assert best.objective.penalty_every == 4
+    assert (best.objective.penalty_every, best.objective.updates) == (4, "simultaneous")
     assert (stacked.num_steps, stacked.decay_start, stacked.decay_steps) == (30_000, 22_500, 7500)
     assert stacked.gen.optimizer.learning_rate == 6e-4
     for config in (best, stacked):
