@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import io
 import os
 import platform
@@ -170,6 +171,9 @@ def start_jax() -> None:
     except (RuntimeError, AssertionError) as error:  # Which of them depends on the name.
         wanted = os.environ.get("JAX_PLATFORMS", "")
         raise InputError(f"JAX_PLATFORMS={wanted} names no device that is here: unset it, or set it to cpu") from error
+    if not gc.isenabled():
+        gc.freeze()  # What is there now stays to the end.
+        gc.enable()
 
 
 def _programs_folder() -> Path | None:
@@ -200,6 +204,7 @@ def _programs_folder() -> Path | None:
 def run(main: Callable[[Sequence[str]], int]) -> None:
     """Runs a door and exits: 0 done, 2 the input was wrong, 130 interrupted; no traceback for a user's mistake."""
     _settle()
+    gc.disable()  # Until JAX has started: imports make a million objects and no garbage.
     try:
         code = main(sys.argv[1:])
     except Exception as error:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -197,6 +198,21 @@ def test_without_a_home_compiled_programs_are_not_kept(monkeypatch: pytest.Monke
         assert jax.config.jax_compilation_cache_dir is None  # pyright: ignore[reportAttributeAccessIssue]
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_garbage_is_collected_from_the_start_of_jax_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    collecting: list[bool] = []
+
+    def main(_: object) -> int:
+        collecting.append(gc.isenabled())
+        cli.start_jax()
+        collecting.append(gc.isenabled())
+        return 0
+
+    monkeypatch.setattr(cli, "_settle", lambda: None)
+    with pytest.raises(SystemExit):
+        cli.run(main)
+    assert collecting == [False, True]
 
 
 def test_commands_that_are_shown_can_be_pasted() -> None:
