@@ -75,6 +75,8 @@ class DiscriminatorConfig:
     """Slope of leaky_relu below zero, in [0, 1)."""
     batch_norm: bool = False
     """Batch normalisation after each hidden activation (momentum 0.8, epsilon 1e-3); not with penalties."""
+    minibatch_std: bool = False
+    """Tell the last hidden layer how much its inputs vary in a batch; within its classes, with `conditional`."""
     black_at_zero: bool = False
     """Subtract black from all pixels before the first layer: 0 instead of -1 where G ends in a tanh."""
     initializer: Initializer = "glorot_uniform"
@@ -201,7 +203,7 @@ class Config:
     batch_size: int = 128
     """Images in a batch."""
     accumulate: int = 1
-    """Micro-batches, one after the other, that a batch is computed in to save memory; not with batch norm."""
+    """Micro-batches, one after the other, that a batch is computed in to save memory; not with statistics of it."""
     decay_steps: int = 0
     """Both learning rates follow a cosine to 3 % over this many steps, then stay there; 0 keeps them constant."""
     decay_start: int = 0
@@ -413,6 +415,8 @@ def _check_combinations(config: Config) -> None:
     if config.accumulate > 1:
         if config.gen.batch_norm or config.disc.batch_norm:
             raise InputError("--accumulate splits a batch, but batch norm takes the statistics of a whole one")
+        if config.disc.minibatch_std:
+            raise InputError("--accumulate splits a batch, but --disc.minibatch-std looks at a whole one")
         if config.real_batch_size % config.accumulate:
             raise InputError(
                 f"--accumulate {config.accumulate} must divide the {config.real_batch_size} real images of a step"

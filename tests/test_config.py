@@ -230,6 +230,7 @@ SHAPES: dict[str, Any] = {
     "disc.residual": True,
     "disc.batch_norm": True,
     "disc.initializer": "he_normal",
+    "disc.minibatch_std": True,
     "disc.black_at_zero": True,
     "latent.size": 64,
     "latent.prior": "uniform",

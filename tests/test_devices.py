@@ -55,6 +55,10 @@ def test_a_mesh_of_one_device_changes_no_bit(found: dict[str, Any]) -> None:
     assert found["mesh of one"] == 0
 
 
+def test_how_images_vary_is_measured_over_all_devices(found: dict[str, Any]) -> None:
+    assert 0 < found["company"] < 1e-12
+
+
 def test_served_images_compute_the_same_on_several_devices(found: dict[str, Any]) -> None:
     assert found["served"] < 1e-12
 
@@ -179,6 +183,7 @@ def test_micro_batches_take_less_memory() -> None:
         ({"accumulate": 3}, ["--accumulate 3", "128"]),
         ({"accumulate": 2, "gen.batch_norm": True}, ["--accumulate", "batch norm"]),
         (HALVES | {"accumulate": 2, "disc.batch_norm": True}, ["--accumulate", "batch norm"]),
+        ({"accumulate": 2, "disc.minibatch_std": True}, ["--accumulate", "--disc.minibatch-std"]),
         (HALVES | {"batch_size": 8, "accumulate": 8}, ["--accumulate 8", "4 real images"]),
     ],
 )

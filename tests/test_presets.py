@@ -28,6 +28,7 @@ COMMON: dict[str, Any] = {
     "disc.residual": False,
     "disc.batch_norm": False,
     "disc.initializer": "glorot_uniform",
+    "disc.minibatch_std": False,
     "disc.black_at_zero": False,
     "latent.size": 100,
     "latent.shared": False,

@@ -18,8 +18,12 @@ PIECEWISE_LINEAR: tuple[Activation, ...] = ("relu", "leaky_relu")
 def judge_with_gradients(
     config: Config, params: PyTree, stats: PyTree, images: Float[Array, "batch h w c"], condition: Condition
 ) -> tuple[Float[Array, " batch"], Float[Array, "batch h w c"]]:
-    """D's logits of images, as `judge` gives them, and the gradient of each logit by its image."""
-    if not config.disc.batch_norm and config.disc.activation in PIECEWISE_LINEAR:
+    """D's logits of images, as `judge` gives them, and the gradient of each logit by its image.
+
+    With `disc.minibatch_std`, where an image moves the logits of the others, too, that of their sum.
+    """
+    is_alone = not (config.disc.batch_norm or config.disc.minibatch_std)
+    if is_alone and config.disc.activation in PIECEWISE_LINEAR:
         return _judge_piecewise_linear(config, params, images, condition)
 
     def total(images: Float[Array, "batch h w c"]) -> tuple[Float[Array, ""], Float[Array, " batch"]]:

@@ -15,6 +15,9 @@ from jaxgan.config import Activation, Config, DiscriminatorConfig, GeneratorConf
 BATCH_NORM_MOMENTUM = 0.8
 BATCH_NORM_EPSILON = 1e-3
 
+_VARIANCE_FLOOR = 1e-4
+"""So that the root of a variance has a gradient where a unit never varies, as a ReLU that is off."""
+
 # `jax.nn.initializers.he_normal` truncates its normal; the systems that this reproduces do not.
 INITIALIZERS: dict[Initializer, Callable[..., Array]] = {
     "glorot_uniform": nn.initializers.glorot_uniform(),
@@ -93,7 +96,10 @@ class Discriminator(nn.Module):
     def __call__(
         self, images: Float[Array, "batch h w c"], condition: Condition, *, training: bool
     ) -> Float[Array, " batch"]:
-        """Judges each image; batch norm uses the batch's statistics in training, else the moving averages."""
+        """Judges each image; batch norm uses the batch's statistics in training, else the moving averages.
+
+        With `minibatch_std` an answer depends on the images that are judged with it, in and out of training.
+        """
         pixels = images.reshape(images.shape[0], -1) - self.zero_pixel
         hidden = _hidden_layers(self.config, pixels, condition, training=training)
         init = INITIALIZERS[self.config.initializer]
@@ -119,6 +125,9 @@ def _hidden_layers(
         y = nn.Dense(width, kernel_init=init, name=f"hidden_{i}")(x)
         if i == 0 and condition is not None:
             y = y + nn.Dense(width, use_bias=False, kernel_init=init, name="condition")(condition)
+        if isinstance(config, DiscriminatorConfig) and config.minibatch_std and i == len(config.widths) - 1:
+            spread = minibatch_std(x, condition)
+            y = y + nn.Dense(width, use_bias=False, kernel_init=init, name="minibatch_std")(spread)
         y = activate(config.activation, y, config.negative_slope)
         if config.batch_norm:
             y = nn.BatchNorm(
@@ -129,6 +138,31 @@ def _hidden_layers(
             )(y)
         x = x + y if has_skip(config, i) else y
     return x
+
+
+def minibatch_std(x: Float[Array, "batch units"], condition: Condition) -> Float[Array, "1 units"]:
+    """How much each unit varies in a batch: its standard deviation, within the classes where there are some.
+
+    Fakes that vary too little are told by it, one of which alone could not be.
+
+    Args:
+        x: The units of each image.
+        condition: What the images show; with weights of several classes an image belongs to each by its weight.
+
+    Returns:
+        The root of the mean square distance from the mean of the batch, or of the image's class in it, over the degrees
+        of freedom that are left: unbiased in its square, to which 1e-4 is added.
+
+    References:
+        Karras et al. 2018, "Progressive Growing of GANs for Improved Quality, Stability, and Variation", section 3.
+        There the mean over all units is one more feature map; here each unit has its own.
+    """
+    classes = jnp.ones((x.shape[0], 1), x.dtype) if condition is None else condition
+    counts = classes.sum(axis=0)
+    means = (classes.T @ x) / jnp.where(counts > 0, counts, 1.0)[:, None]
+    squares = ((x - classes @ means) ** 2).sum(axis=0, keepdims=True)
+    freedom = jnp.maximum(x.shape[0] - (counts > 0).sum(), 1)
+    return jnp.sqrt(squares / freedom.astype(x.dtype) + _VARIANCE_FLOOR)
 
 
 def has_skip(config: GeneratorConfig | DiscriminatorConfig, i: int) -> bool:

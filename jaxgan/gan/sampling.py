@@ -151,6 +151,8 @@ def discriminate(
 ) -> Float[Array, " n"]:
     """D's logits of n images in [0, 1]; batch norm uses its moving averages.
 
+    With `disc.minibatch_std` each is judged in the company of the others.
+
     Args:
         config: What the run is.
         state: Any state of the run.
