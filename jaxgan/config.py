@@ -75,8 +75,8 @@ class DiscriminatorConfig:
     """Slope of leaky_relu below zero, in [0, 1)."""
     batch_norm: bool = False
     """Batch normalisation after each hidden activation (momentum 0.8, epsilon 1e-3); not with penalties."""
-    minibatch_std: bool = False
-    """Tell the last hidden layer how much its inputs vary in a batch; within its classes, with `conditional`."""
+    minibatch_std: int = 0
+    """Hidden layer, from 1, that is told how much its inputs vary in a batch, or within its classes; 0 for none."""
     black_at_zero: bool = False
     """Subtract black from all pixels before the first layer: 0 instead of -1 where G ends in a tanh."""
     initializer: Initializer = "glorot_uniform"
@@ -326,7 +326,7 @@ def with_values(config: T, values: Mapping[str, Any]) -> T:
     return replace(config, **here, **below)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
-_AT_LEAST_ZERO = "decay_steps decay_start average_warmup eval_every data.holdout"
+_AT_LEAST_ZERO = "decay_steps decay_start average_warmup eval_every data.holdout disc.minibatch_std"
 _AT_LEAST_ZERO += " every.log every.print every.sample every.checkpoint"
 _AT_LEAST_ONE = "num_steps batch_size accumulate keep objective.penalty_every"
 _WEIGHTS = "objective.r1 objective.r2 objective.gradient_penalty"
@@ -412,6 +412,11 @@ def _check_combinations(config: Config) -> None:
         )
     if config.keep_best and not config.eval_every:
         raise InputError("--keep-best needs scores to choose by: add --eval-every N, or --no-keep-best")
+    if config.disc.minibatch_std > (layers := len(config.disc.widths)):
+        raise InputError(
+            f"--disc.minibatch-std {config.disc.minibatch_std} is a hidden layer of D, which has {layers}, as "
+            "--disc.widths says"
+        )
     if config.accumulate > 1:
         if config.gen.batch_norm or config.disc.batch_norm:
             raise InputError("--accumulate splits a batch, but batch norm takes the statistics of a whole one")

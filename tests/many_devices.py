@@ -97,7 +97,7 @@ def main() -> None:
     found["accumulated"] = {
         name: distance(train(game, 1), train(replace(game, accumulate=4), 4)) for name, game in games.items()
     }
-    company = changed(narrow(PRESETS["best"]), {"disc.minibatch_std": True})
+    company = changed(narrow(PRESETS["best"]), {"disc.minibatch_std": 2})
     found["company"] = distance(train(company, 1), train(company, 2))
     found["collectives"] = collectives(vanilla, 8)
     print(json.dumps(found))

@@ -183,7 +183,7 @@ def test_micro_batches_take_less_memory() -> None:
         ({"accumulate": 3}, ["--accumulate 3", "128"]),
         ({"accumulate": 2, "gen.batch_norm": True}, ["--accumulate", "batch norm"]),
         (HALVES | {"accumulate": 2, "disc.batch_norm": True}, ["--accumulate", "batch norm"]),
-        ({"accumulate": 2, "disc.minibatch_std": True}, ["--accumulate", "--disc.minibatch-std"]),
+        ({"accumulate": 2, "disc.minibatch_std": 1}, ["--accumulate", "--disc.minibatch-std"]),
         (HALVES | {"batch_size": 8, "accumulate": 8}, ["--accumulate 8", "4 real images"]),
     ],
 )

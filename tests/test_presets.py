@@ -28,7 +28,7 @@ COMMON: dict[str, Any] = {
     "disc.residual": False,
     "disc.batch_norm": False,
     "disc.initializer": "glorot_uniform",
-    "disc.minibatch_std": False,
+    "disc.minibatch_std": 0,
     "disc.black_at_zero": False,
     "latent.size": 100,
     "latent.shared": False,

@@ -22,7 +22,7 @@ def judge_with_gradients(
 
     With `disc.minibatch_std`, where an image moves the logits of the others, too, that of their sum.
     """
-    is_alone = not (config.disc.batch_norm or config.disc.minibatch_std)
+    is_alone = not config.disc.batch_norm and not config.disc.minibatch_std
     if is_alone and config.disc.activation in PIECEWISE_LINEAR:
         return _judge_piecewise_linear(config, params, images, condition)
 

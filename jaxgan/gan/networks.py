@@ -125,7 +125,7 @@ def _hidden_layers(
         y = nn.Dense(width, kernel_init=init, name=f"hidden_{i}")(x)
         if i == 0 and condition is not None:
             y = y + nn.Dense(width, use_bias=False, kernel_init=init, name="condition")(condition)
-        if isinstance(config, DiscriminatorConfig) and config.minibatch_std and i == len(config.widths) - 1:
+        if isinstance(config, DiscriminatorConfig) and config.minibatch_std == i + 1:
             spread = minibatch_std(x, condition)
             y = y + nn.Dense(width, use_bias=False, kernel_init=init, name="minibatch_std")(spread)
         y = activate(config.activation, y, config.negative_slope)
