@@ -1,4 +1,4 @@
-"""Run as a program: trains every preset on 1, 2 and 8 CPU devices in float64; prints how they differ, as JSON."""
+"""Run as a program: trains every preset in float64 on one CPU device and on more; prints how they differ, as JSON."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ def main() -> None:
         preset = PRESETS[name]
         one = train(narrow(preset), 1)
         assert all(np.isfinite(leaf).all() for leaf in one.values())
-        found["presets"][name] = {count: distance(one, train(narrow(preset), count)) for count in (2, 8)}
+        counts = (2, 8) if name in ("deep-batchnorm", "modern") else (8,)
+        found["presets"][name] = {count: distance(one, train(narrow(preset), count)) for count in counts}
     vanilla, modern = narrow(PRESETS["vanilla"]), narrow(PRESETS["modern"])
     found["mesh of one"] = distance(train(vanilla, 0), train(vanilla, 1))
     deep = narrow(PRESETS["deep-batchnorm"])

@@ -25,9 +25,13 @@ from jaxgan.data.folders import prepared_folder
 SMALL = ("--gen.widths", "16", "--disc.widths", "16", "--batch-size", "8", "--data.holdout", "0", "--every.grid", "2")
 SMALL += ("--every.log", "0")  # A run without rows draws no curves, which takes as long as to train.
 
-# Environments of commands that compile what no other test does. XLA's older emitters and little of LLVM's optimisation
-# take half of the time; without any of it a fifth, but then networks that learn are slow.
-LIGHTLY = {"XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1"}
+# Environments of commands that compile what no other test does. XLA's older emitters, little of LLVM's optimisation and
+# programs in one piece, since both cores have a test to run, take half of the time; without any optimisation it is a
+# fifth, but then networks that learn are slow.
+LIGHTLY = {
+    "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1"
+    " --xla_cpu_parallel_codegen_split_count=1"
+}
 QUICKLY = {**LIGHTLY, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 AS_EVER: dict[str, str] = {}
 
@@ -133,10 +137,10 @@ def here(door: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(words, code, output.getvalue(), errors.getvalue())
 
 
-def find(program: Path, **changes: str) -> Any:
+def find(program: Path, *arguments: str, **changes: str) -> Any:
     """The JSON that a program beside the tests prints, run in a process of its own."""
     done = subprocess.run(
-        [sys.executable, str(program)],
+        [sys.executable, str(program), *arguments],
         env=environment(**changes),
         capture_output=True,
         text=True,

