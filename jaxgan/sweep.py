@@ -35,8 +35,8 @@ class Arguments:
     """Train every combination of values with so many seeds, from --seed on."""
     samples: int | None = None
     """Draw so many times from the ranges; the numbers depend on --seed."""
-    keep: int = 1
-    """Export so many of the best members, by Fréchet distance to the validation images, as run directories."""
+    keep: int | None = None
+    """Export so many of the best members (1), by Fréchet distance to the validation images, as run directories."""
     wave: int | None = None
     """Most members to train at once; by default as many as fit into half of the memory."""
     run_dir: Path | None = None
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     flags = members.split_flags(rest)
     own = [word for name in flags if name in _OWN for word in (name, *flags[name])]
     wanted = cli.parse(Arguments, own, usage="sweep [PRESET] [--field VALUE ...]", description=_description())
-    if wanted.keep < 0:
+    if wanted.keep is not None and wanted.keep < 0:
         raise InputError(f"--keep must be a whole number of 0 or more, not {wanted.keep}")
     if wanted.wave is not None and wanted.wave < 1:
         raise InputError(f"--wave must be a whole number of 1 or more, not {wanted.wave}")
@@ -99,6 +99,7 @@ def _sweep_anew(preset: str, wanted: Arguments, grid: members.Grid) -> int:
         preset=preset,
         fields=members.swept_fields(configs),
         members=tuple(configs),
+        keep=sweeps.DEFAULT_KEEP if wanted.keep is None else wanted.keep,
         waves=_waves(configs, dataset, member_mesh(len(configs)), wanted.wave),
         dataset=dataset,
         versions=directory.installed_versions(),
@@ -107,7 +108,7 @@ def _sweep_anew(preset: str, wanted: Arguments, grid: members.Grid) -> int:
     with directory.owned(run):
         sweeps.check_new_sweep(run)
         sweeps.write_sweep(run, record)
-        return _sweep(record, run, wanted)
+        return _sweep(record, run)
 
 
 def _waves(
@@ -149,13 +150,14 @@ def _resume(preset: str | None, wanted: Arguments, grid: members.Grid) -> int:
             waves = _waves(record.members, record.dataset, member_mesh(len(record.members)), wanted.wave)
         if waves != record.waves and sweeps.has_begun(run, record):
             raise InputError(f"--wave {wanted.wave} comes too late: waves of {run} have been trained")
-        if folders or waves != record.waves:
-            record = replace(record, waves=waves)
+        keep = record.keep if wanted.keep is None else wanted.keep
+        if folders or (waves, keep) != (record.waves, record.keep):
+            record = replace(record, waves=waves, keep=keep)
             sweeps.write_sweep(run, record)
         if num_steps is not None:
             _check_waves(run, record)
             record = sweeps.lengthen(run, record, num_steps)
-        return _sweep(record, run, wanted)
+        return _sweep(record, run)
 
 
 def _check_waves(run: Path, record: SweepRecord) -> None:
@@ -204,7 +206,7 @@ def _wanted_steps(run: Path, record: SweepRecord, wanted: Arguments, grid: membe
     return None if typed == now else typed
 
 
-def _sweep(record: SweepRecord, run: Path, wanted: Arguments) -> int:
+def _sweep(record: SweepRecord, run: Path) -> int:
     from jaxgan.data.dataset import load_dataset
     from jaxgan.devices import host_store, member_mesh
     from jaxgan.runs.member_table import MemberTable
@@ -221,7 +223,7 @@ def _sweep(record: SweepRecord, run: Path, wanted: Arguments) -> int:
     try:
         stopped_by = run_sweep(record, dataset, run, mesh, store, table, member_scorer(record.members[0].data))
         if stopped_by is None:
-            _report(record, run, wanted, table)
+            _report(record, run, table)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -251,7 +253,7 @@ def _introduction(record: SweepRecord, run: Path, mesh: Mesh) -> list[str]:
     ]
 
 
-def _report(record: SweepRecord, run: Path, wanted: Arguments, table: MemberTable) -> None:
+def _report(record: SweepRecord, run: Path, table: MemberTable) -> None:
     """Writes and says what came out, and exports the best members."""
     from jaxgan.devices import host_store
     from jaxgan.runs import sweep_report
@@ -262,7 +264,7 @@ def _report(record: SweepRecord, run: Path, wanted: Arguments, table: MemberTabl
     sweep_report.write_score_plots(record, results, run / sweep_report.SCORES_PLOT)
     sweep_report.write_samples_picture(record, run)
     exported = [
-        (row, export_member(record, run, row["member"], host_store())) for row in best_members(results)[: wanted.keep]
+        (row, export_member(record, run, row["member"], host_store())) for row in best_members(results)[: record.keep]
     ]
     for row, path in exported:
         row["run"] = str(path.relative_to(run))

@@ -100,7 +100,15 @@ def test_there_is_a_row_for_every_member_with_its_values_and_scores(swept: Swept
 def test_waves_are_of_one_structure_and_no_larger_than_allowed(swept: Swept) -> None:
     record = read_sweep(swept.path)
     assert record.waves == ((0, 1), (2, 3), (4, 5), (6, 7))
+    assert record.keep == len(list((swept.path / "members").iterdir())) == 2
     assert record.fields == ("seed", "disc.widths", RATE)
+
+
+def test_a_record_of_before_that_does_not_say_how_many_to_export_is_of_one(swept: Swept, tmp_path: Path) -> None:
+    written = json.loads((swept.path / "sweep.json").read_text())
+    del written["keep"]
+    (tmp_path / "sweep.json").write_text(json.dumps(written))
+    assert read_sweep(tmp_path).keep == 1
 
 
 def test_the_table_has_means_spreads_and_shares(swept: Swept) -> None:
@@ -197,7 +205,7 @@ def test_a_sweep_that_is_killed_stopped_and_lengthened_ends_with_the_bits_of_one
     process.kill()
     assert process.wait() == -signal.SIGKILL
     process.communicate()
-    again = spawn("sweep", "--run-dir", path, "--resume", "--keep", "2", compiled=LIGHTLY)
+    again = spawn("sweep", "--run-dir", path, "--resume", compiled=LIGHTLY)
     wait_until((path / "waves" / "2" / "checkpoints" / "20").exists, again, seconds=120)
     again.send_signal(signal.SIGTERM)
     output, errors = again.communicate(timeout=240)
@@ -205,7 +213,7 @@ def test_a_sweep_that_is_killed_stopped_and_lengthened_ends_with_the_bits_of_one
     assert f"stopped by SIGTERM; resume with: python -m jaxgan.sweep --run-dir {path} --resume" in output
     assert checkpoint_steps(path / "waves" / "2")
     assert [row["member"] for row in results(path)] == [0, 1, 2, 3]
-    succeed(run("sweep", "--run-dir", path, "--resume", "--keep", "2", *LENGTH, compiled=LIGHTLY))
+    succeed(run("sweep", "--run-dir", path, "--resume", *LENGTH, compiled=LIGHTLY))
     same_sweep(swept.path, path)
 
 
@@ -251,7 +259,7 @@ def test_a_finished_sweep_exports_more_members_when_asked_and_changes_nothing_el
     path = tmp_path / "sweep"
     subprocess.run(["cp", "-r", str(swept.path), str(path)], check=True)
     succeed(run("sweep", "--run-dir", path, "--resume", "--keep", "3", compiled=LIGHTLY))
-    assert len(list((path / "members").iterdir())) == 3
+    assert len(list((path / "members").iterdir())) == read_sweep(path).keep == 3
     assert [{**row, "run": 0} for row in results(path)] == [{**row, "run": 0} for row in results(swept.path)]
 
 

@@ -126,6 +126,8 @@ def generate(
         labels = draw_labels(state, key, n)
     elif state.label_counts is None:
         raise ValueError("labels: this generator is not conditional")
+    elif labels.ndim == 1 and not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError("labels: a class is a whole number, and weights of all classes are of shape [n, classes]")
     else:
         check_labels(state, labels)
     for name, given in (("latents", latents), ("labels", labels)):

@@ -34,6 +34,9 @@ RESULTS = "results.jsonl"
 Result = dict[str, Any]
 """A row of `results.jsonl`: what a member is, how far it came, and its scores."""
 
+DEFAULT_KEEP = 1
+"""How many of the best members become run directories where nothing is said."""
+
 COLLAPSED_KL = math.log(2)
 """KL to the data's classes, in nats, of a generator that leaves out half of the classes."""
 COLLAPSED_RECALL = 0.01
@@ -52,6 +55,8 @@ class SweepRecord:
     """Indices of the members that are trained at once, wave after wave; each wave is of one structure and length."""
     dataset: DatasetRecord
     versions: dict[str, str]
+    keep: int = DEFAULT_KEEP  # A sweep of before did not say.
+    """How many of the best members become run directories."""
 
     def __post_init__(self) -> None:
         for member in self.members:

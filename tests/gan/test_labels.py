@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from small_runs import LABEL_COUNTS, TINY_SHAPE, differing, tiny
@@ -94,6 +95,14 @@ def test_labels_that_do_not_fit_are_refused(state: TrainState) -> None:
         train_step(CONFIG, state, batch)
     with pytest.raises(ValueError, match="labels: this generator is not conditional"):
         generate(PLAIN, start(PLAIN), key, 3, labels=jnp.zeros(3, jnp.int32))
+
+
+def test_weights_without_their_classes_are_refused_where_nothing_checks_types(
+    state: TrainState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match="labels: a class is a whole number, and weights of all classes are of shape"):
+        generate(CONFIG, state, jax.random.key(0), 2, labels=[0.5, 1.0])  # pyright: ignore[reportArgumentType]
 
 
 def test_a_scale_makes_labels_larger_in_sampling_whether_they_are_drawn_or_given(state: TrainState) -> None:
