@@ -27,9 +27,11 @@ def step_flops(config: Config, image_shape: Sequence[int] = IMAGE_SHAPE) -> int:
     """Multiplications and additions of the matrix products in one step: the mean of steps with and without penalties.
 
     Raises:
-        ValueError: There is a penalty, and D's activation is smooth: its second derivative makes further products,
-            which are not counted here.
+        ValueError: There is a penalty, and D's activation is smooth, so that its second derivative makes further
+            products; or one of D's layers is told how its inputs vary. Those are not counted here.
     """
+    if config.disc.minibatch_std:
+        raise ValueError("a step is counted where D judges each image by itself, without disc.minibatch_std")
     gen, disc = widths(config, image_shape)
     objective = config.objective
     if objective.has_penalty and objective.penalty_every > 1:
@@ -71,6 +73,8 @@ def step_bytes(config: Config, image_shape: Sequence[int] = IMAGE_SHAPE) -> int:
     """
     gen, disc = (parameters(sizes) for sizes in widths(config, image_shape))
     disc -= config.objective.sees_differences_only
+    if told := config.disc.minibatch_std:
+        disc += products(widths(config, image_shape)[1][told - 1 : told + 1])  # One more kernel of that layer.
     norms = 2 * sum(config.gen.widths) if config.gen.batch_norm else 0
     state = 3 * (gen + disc + norms) + norms + (gen + norms if config.average_decay else 0)
     return 2 * 4 * state + config.real_batch_size * math.prod(image_shape)

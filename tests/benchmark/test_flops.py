@@ -110,6 +110,11 @@ def test_second_derivatives_of_smooth_activations_are_refused_rather_than_left_o
         step_flops(replace(smooth, objective=replace(PLAIN, r1=1.0)))
 
 
+def test_a_layer_that_is_told_of_its_batch_is_refused_rather_than_left_out() -> None:
+    with pytest.raises(ValueError, match=r"without disc\.minibatch_std"):
+        step_flops(replace(SMALL, disc=replace(SMALL.disc, minibatch_std=1)))
+
+
 WASSERSTEIN = ObjectiveConfig(name="wasserstein", r1=0.0, r2=0.0, gradient_penalty=10.0)
 COUNTED = {name: PRESETS[name] for name in ("vanilla", "deep-batchnorm", "modern")}
 COUNTED |= {
@@ -127,9 +132,13 @@ def test_xla_does_these_products_and_counts_at_most_a_tenth_of_element_wise_work
     assert 0.999 * ours <= dot_flops(compiled.as_text() or "") <= ours
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_the_least_bytes_are_those_of_the_state_twice_and_of_a_batch(preset: str) -> None:
-    config = replace(PRESETS[preset], conditional=False)
+UNCONDITIONAL = {name: replace(preset, conditional=False) for name, preset in PRESETS.items()}
+UNCONDITIONAL["told"] = replace(PRESETS["modern"], disc=replace(PRESETS["modern"].disc, minibatch_std=2))
+
+
+@pytest.mark.parametrize("name", UNCONDITIONAL)
+def test_the_least_bytes_are_those_of_the_state_twice_and_of_a_batch(name: str) -> None:
+    config = UNCONDITIONAL[name]
     state = jax.eval_shape(lambda: init_state(config, jax.random.key(0)))
     learned = jax.tree.leaves((state.params, state.opt_state, state.batch_stats, state.average))
     size = sum(4 * math.prod(leaf.shape) for leaf in learned if leaf.shape)  # Without Adam's counts.
