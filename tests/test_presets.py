@@ -202,7 +202,7 @@ def test_best_and_stacked_are_modern_for_longer_and_on_other_data() -> None:
         | loss
         | gammas
         | sampling
-        | {"disc.widths", "conditional", "average_decay", "average_warmup", "objective.updates"}
+        | {"disc.widths", "disc.minibatch_std", "conditional", "average_decay", "average_warmup", "objective.updates"}
         | {"augment.shift", "augment.probability"},
         "stacked": schedule
         | rates
@@ -211,8 +211,8 @@ def test_best_and_stacked_are_modern_for_longer_and_on_other_data() -> None:
     }
     best, stacked = PRESETS["best"], PRESETS["stacked"]
     assert (best.num_steps, best.decay_start, best.decay_steps) == (85_000, 4000, 93_000)
-    assert (best.latent.scale, best.latent.label_scale) == (1.16, 1.08)
-    assert (best.gen.optimizer.learning_rate, best.conditional) == (5e-4, True)
+    assert (best.latent.scale, best.latent.label_scale) == (1.13, 1.06)
+    assert (best.gen.optimizer.learning_rate, best.conditional, best.disc.minibatch_std) == (5e-4, True, 3)
     assert (best.average_decay, best.average_warmup) == (0.99994, 4)
     assert (best.augment.shift, best.augment.probability) == (1, 0.25)
     assert best.objective.r1 == best.objective.r2 == 0.1

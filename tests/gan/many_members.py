@@ -38,7 +38,8 @@ def small(preset: str) -> Config:
     """A preset with at most two hidden layers of few units, and all else as it is."""
     config = PRESETS[preset]
     narrow = {f"{player}.widths": (6, 6)[: len(getattr(config, player).widths)] for player in ("gen", "disc")}
-    return changed(config, {**narrow, "batch_size": 8, "latent.size": 3})
+    told = min(config.disc.minibatch_std, 2)
+    return changed(config, {**narrow, "disc.minibatch_std": told, "batch_size": 8, "latent.size": 3})
 
 
 def unlike(config: Config) -> list[Config]:
